@@ -1,0 +1,1 @@
+"""Waveforms: read any format soundfile reads, resample, render MIDI with a soundfont."""

@@ -1,0 +1,101 @@
+"""One progress line per job: a bar on a terminal, a throttled log line elsewhere.
+
+Logs of a cluster job or of CI must not fill with bar redraws, yet must show that work goes on; so
+without a terminal one line comes at most every `LOG_EVERY_S` seconds, with the same content: done,
+total, rate, remaining time.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+
+LOG_EVERY_S = 10.0
+
+
+class Progress:
+    """Counts units of work towards a total and shows rate and remaining time.
+
+    Args:
+        label: What is being done, shown first.
+        total: Number of units.
+        unit: What one unit is called, for instance `recording`.
+        initial: Units already done before this start (a resumed job).
+    """
+
+    def __init__(self, label: str, total: int, unit: str = "item", initial: int = 0) -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self.done = self._initial = initial
+        self._started_s = self._logged_s = time.monotonic()
+        self._note = ""
+        self._bar: tqdm | None = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                total=total, desc=label, unit=unit, initial=initial, dynamic_ncols=True
+            )
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Count `units` as done; `note` is shown behind the rate (for instance the loss)."""
+        self.done += units
+        self._note = note or self._note
+        if self._bar is not None:
+            if note:
+                self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(units)
+        elif time.monotonic() - self._logged_s >= LOG_EVERY_S and self.done < self.total:
+            self._log()
+
+    def close(self) -> None:
+        """End the line; work of over two seconds leaves a last line with the whole time."""
+        if self._bar is not None:
+            self._bar.close()
+        elif time.monotonic() - self._started_s >= 2.0:
+            self._log()
+
+    def _log(self) -> None:
+        self._logged_s = time.monotonic()
+        elapsed_s = max(self._logged_s - self._started_s, 1e-9)
+        rate = (self.done - self._initial) / elapsed_s
+        remaining_s = (self.total - self.done) / rate if rate > 0 else float("inf")
+        tail = f", {self._note}" if self._note else ""
+        when = (
+            f"{_clock(remaining_s)} left" if self.done < self.total else f"took {_clock(elapsed_s)}"
+        )
+        logger.info(
+            "%s: %d/%d, %.3g %s/s, %s%s",
+            self.label,
+            self.done,
+            self.total,
+            rate,
+            self.unit,
+            when,
+            tail,
+        )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _clock(seconds: float) -> str:
+    if seconds == float("inf"):
+        return "unknown time"
+    whole = round(seconds)
+    return (
+        f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+        if whole >= 3600
+        else f"{whole // 60}:{whole % 60:02d}"
+    )

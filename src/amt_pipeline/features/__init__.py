@@ -1,0 +1,1 @@
+"""Waveform to frames: CQT, mel; one FrameGrid value object; input scaling."""

@@ -1,0 +1,1 @@
+"""`rank_<task>`: checkpoints ranked over validation, one chosen; and curves from elsewhere."""

@@ -1,0 +1,68 @@
+"""Nodes of `rank_<task>` and `rank_curve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amt_pipeline.pipelines.tasks import open_task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def rank_network(
+    training: dict[str, Any], checkpoints_folder: Path, best_folder: Path, **task_inputs: Any
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Return the ranking, the scores per unit, and the record of the chosen checkpoint."""
+    from amt_pipeline.ranking.rank import rank_checkpoints
+    from amt_pipeline.tracking import current_reporter
+    from amt_pipeline.training.run import EVALUATIONS_FOLDER
+
+    task, resolved = open_task(**task_inputs)
+    outcome = rank_checkpoints(
+        task,
+        checkpoints_folder,
+        best_folder,
+        checkpoints_folder / EVALUATIONS_FOLDER,
+        resolved.ranking,
+        resolved.task.evaluation.model_dump(),
+        trained_on=training["fingerprint"],
+    )
+    with current_reporter(None) as reporter:
+        for row in outcome.table.sort_values("step").to_dict("records"):
+            names = ("precision", "recall", "f1", "auc")
+            reporter.scalars(
+                {f"{task.name}/validation/{name}": row[name] for name in names}, int(row["step"])
+            )
+    return outcome.table, outcome.per_unit, outcome.best
+
+
+def draw_ranking(ranking: pd.DataFrame, best: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the validation curve, interactive and as an image."""
+    from amt_pipeline.reporting.curves import ranking_figure, ranking_image
+
+    title = f"Validation of the {best['task']} network"
+    return ranking_figure(ranking, title=title), ranking_image(ranking, title=title)
+
+
+def rank_outside_curve(curve: dict[str, Any]) -> tuple[pd.DataFrame, Any, Any]:
+    """Return ranking, figure and image of a curve from event files or a TensorBoard CSV."""
+    from amt_pipeline.core.errors import ConfigError
+    from amt_pipeline.ranking.choice import rank_curve
+    from amt_pipeline.ranking.curves import read_curve
+    from amt_pipeline.reporting.curves import ranking_figure, ranking_image
+
+    if not curve.get("path"):
+        raise ConfigError(
+            "curve.path",
+            "is not set",
+            "Name event files or a CSV: --params curve.path=<file or folder>",
+        )
+    table = rank_curve(read_curve(curve["path"], curve.get("tag")))
+    title = f"Curve {Path(curve['path']).name}"
+    return (
+        table,
+        ranking_figure(table, title=title),
+        ranking_image(table, title=title),
+    )

@@ -1,0 +1,1 @@
+"""`train_<task>`: one modular pipeline, instantiated per task by namespace."""

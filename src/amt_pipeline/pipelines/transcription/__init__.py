@@ -1,0 +1,1 @@
+"""`transcribe`, `test_notes`, `report_transcription`, and `transcription`, the whole way."""

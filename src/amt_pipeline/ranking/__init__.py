@@ -1,0 +1,1 @@
+"""Checkpoint ranking: validation per unit, curves, paired bootstrap, choice by rule."""

@@ -1,0 +1,180 @@
+"""From checkpoints to the chosen one: rank over validation, choose by rule, score once on train."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from amt_pipeline.core.errors import CheckpointError, MissingPredecessorError
+from amt_pipeline.ranking.choice import build_ranking, choose
+from amt_pipeline.ranking.evaluate import UnitHistograms, evaluate_checkpoints, mean_f1
+from amt_pipeline.training.checkpoints import copy_checkpoint, list_checkpoints, read_state
+from amt_pipeline.training.metrics import LogitHistogram, best_threshold
+from amt_pipeline.training.task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+BEST_FILE = "best.json"
+
+
+class RankingConfig(BaseModel):
+    """How checkpoints are ranked and one is chosen.
+
+    Attributes:
+        rule: `best` takes the highest mean F1 over units; `latest_tied` and `earliest_tied` take
+            the latest or earliest of those that the paired bootstrap cannot tell from it.
+        level: Confidence of all intervals.
+        resamples: Bootstrap draws.
+        seed: Of the draws.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: Literal["best", "latest_tied", "earliest_tied"] = "best"
+    level: float = Field(0.95, gt=0, lt=1)
+    resamples: int = Field(2000, ge=100)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class RankingOutcome:
+    """A ranking and what was chosen.
+
+    Attributes:
+        table: One row per checkpoint, best first; see `ranking.choice.build_ranking`.
+        per_unit: One row per checkpoint and unit: step, unit, precision, recall, f1.
+        best: JSON-able record of the chosen checkpoint: step, scores on validation and train,
+            tuned threshold, reason, warnings.
+    """
+
+    table: pd.DataFrame
+    per_unit: pd.DataFrame
+    best: dict[str, Any]
+
+
+def rank_checkpoints(
+    task: Task,
+    checkpoints_folder: Path,
+    best_folder: Path,
+    cache_folder: Path,
+    config: RankingConfig,
+    evaluation: dict[str, Any],
+    *,
+    trained_on: str | None = None,
+) -> RankingOutcome:
+    """Rank all checkpoints of a run and copy the chosen one, with its threshold, to `best_folder`.
+
+    Args:
+        task: Whose checkpoints.
+        checkpoints_folder: Where they lie.
+        best_folder: Where the copy goes.
+        cache_folder: Where finished evaluations are kept.
+        config: The rule.
+        evaluation: The task's evaluation settings.
+        trained_on: Fingerprint of the data the run was trained on, when the caller knows it.
+
+    Raises:
+        MissingPredecessorError: There is no checkpoint.
+        CheckpointError: One is damaged (it is named), or the run is of another corpus.
+    """
+    checkpoints = [p for p in list_checkpoints(checkpoints_folder) if read_state(p).regular]
+    if not checkpoints:
+        raise MissingPredecessorError(
+            checkpoints_folder,
+            "holds no checkpoint",
+            f"Run `kedro run --pipeline train_{task.name}`",
+        )
+    if trained_on is not None and trained_on != task.fingerprint():
+        raise CheckpointError(
+            checkpoints_folder,
+            "was trained on other data or features than are ingested now",
+            f"Run `kedro run --pipeline train_{task.name}`, or ingest the former corpus again",
+        )
+    results = evaluate_checkpoints(task, checkpoints, "validation", cache_folder, evaluation)
+    steps = [read_state(path).step for path in checkpoints]
+    table = build_ranking(
+        steps,
+        _f1_table(results),
+        _columns(results),
+        rule=config.rule,
+        level=config.level,
+        n_resamples=config.resamples,
+        seed=config.seed,
+    )
+    choice = choose(table, config.rule)
+    position = steps.index(choice.step)
+    threshold, tuned_f1 = best_threshold(list(results[position].values()))
+    (training,) = evaluate_checkpoints(
+        task, [checkpoints[position]], "train", cache_folder, evaluation
+    )
+    validation = _means(results[position])
+    warnings = [*choice.warnings, *table.attrs.get("warnings", [])]
+    best: dict[str, Any] = {
+        "task": task.name,
+        "step": choice.step,
+        "checkpoint": checkpoints[position].name,
+        "rule": choice.rule,
+        "reason": choice.reason,
+        "warnings": warnings,
+        "threshold": threshold,
+        "validation": {**validation, "tuned_f1": tuned_f1},
+        "train": _means(training),
+        "n_checkpoints": len(checkpoints),
+    }
+    for warning in warnings:
+        logger.warning("%s: %s", task.label, warning)
+    copy_checkpoint(checkpoints[position], best_folder, {BEST_FILE: best})
+    logger.info(
+        "%s: chose step %d of %d checkpoints, validation F1 %.4f, train F1 %.4f (%s)",
+        task.label, choice.step, len(checkpoints), best["validation"]["f1"], best["train"]["f1"],
+        choice.reason,
+    )  # fmt: skip
+    return RankingOutcome(table, _per_unit(steps, results), best)
+
+
+def _f1_table(results: list[UnitHistograms]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([[h.scores()["f1"] for h in units.values()] for units in results])
+
+
+def _columns(results: list[UnitHistograms]) -> dict[str, list[float]]:
+    """Mean precision and recall over units; AUC and P/R/F1 pooled over all frames."""
+    columns: dict[str, list[float]] = {}
+    for units in results:
+        for name, value in _means(units).items():
+            if name != "f1":
+                columns.setdefault(name, []).append(value)
+    return columns
+
+
+def _means(units: UnitHistograms) -> dict[str, float]:
+    scores = [histogram.scores() for histogram in units.values()]
+    pooled = LogitHistogram.total(list(units.values()))
+    means = {
+        name: float(np.mean([score[name] for score in scores])) if scores else float("nan")
+        for name in ("precision", "recall")
+    }
+    return {
+        **means,
+        "f1": mean_f1(units),
+        "auc": pooled.auc(),
+        **{f"pooled_{name}": value for name, value in pooled.scores().items()},
+    }
+
+
+def _per_unit(steps: list[int], results: list[UnitHistograms]) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = [
+        {"step": step, "unit": unit, **histogram.scores()}
+        for step, units in zip(steps, results, strict=True)
+        for unit, histogram in units.items()
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,1 @@
+"""Frames on disk: manifests, the FrameStore and windows gathered from it."""

@@ -1,0 +1,203 @@
+"""The FrameStore: frames of one corpus under one feature specification, on disk.
+
+Each recording is an `.npy` file of `[frames, bins, channels]`, read as a memory map, with an index
+entry in a `.json` file beside it that is written last: a recording is in the store when its entry
+is. Entries carry the content hash of what they were made from and the hash of the specification, so
+a re-run redoes exactly what changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from amt_pipeline.core.errors import StoreError, UserError
+from amt_pipeline.core.files import atomic_path, read_json, write_json
+from amt_pipeline.features.spec import FeatureSpec
+
+SPEC_FILE = "spec.json"
+FORMAT = 1
+
+
+class StoreEntry(BaseModel):
+    """What the index knows of one recording.
+
+    Attributes:
+        recording_id: Name within the corpus.
+        n_frames: Number of frames.
+        peak: Largest magnitude per channel, for per-recording normalisation.
+        content_sha256: Hash of the source the frames were made from.
+        spec_sha256: Hash of the feature specification.
+        file_bytes: Size of the `.npy` file; another size on disk means damage.
+        extra: Whatever the corpus wants to keep beside (duration, warnings).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recording_id: str
+    n_frames: int
+    peak: tuple[float, ...]
+    content_sha256: str
+    spec_sha256: str
+    file_bytes: int
+    extra: dict[str, Any] = {}
+
+
+class FrameStore:
+    """Frames of many recordings in one folder; see the module's words for the layout.
+
+    Use `FrameStore.create` to write and `FrameStore.open` to read.
+    """
+
+    def __init__(self, folder: Path, spec: FeatureSpec) -> None:
+        self.folder, self.spec = Path(folder), spec
+
+    @classmethod
+    def create(cls, folder: str | Path, spec: FeatureSpec) -> FrameStore:
+        """Open `folder` for writing frames of `spec`; entries of another spec become stale."""
+        store = cls(Path(folder), spec)
+        if store._stored_spec() != spec:
+            write_json(store.folder / SPEC_FILE, {"format": FORMAT, "spec": spec.model_dump()})
+        return store
+
+    @classmethod
+    def open(cls, folder: str | Path, expected: FeatureSpec | None = None) -> FrameStore:
+        """Open an existing store for reading.
+
+        Args:
+            folder: Where it lies.
+            expected: The specification the caller works with, when it has one.
+
+        Raises:
+            StoreError: No store here, or it was made under another specification; both are named.
+        """
+        spec = cls(Path(folder), FeatureSpec())._stored_spec()
+        if spec is None:
+            raise StoreError(folder, "holds no frames", "Run the ingest pipeline first")
+        if expected is not None and expected != spec:
+            remedy = "Run the ingest pipeline again with these parameters, or use the store's"
+            spec.grid.require(expected.grid, str(folder), remedy)
+            differing = [
+                f"{key} {value!r} there, {getattr(expected, key)!r} wanted"
+                for key, value in spec.model_dump().items()
+                if value != getattr(expected, key)
+            ]
+            raise StoreError(
+                folder, f"was made with other features ({'; '.join(differing)})", remedy
+            )
+        return cls(Path(folder), spec)
+
+    def is_current(self, recording_id: str, content_sha256: str) -> bool:
+        """Return whether the frames of a recording are complete and made from this content."""
+        try:
+            entry = self.entry(recording_id)
+        except UserError:
+            return False
+        return entry.content_sha256 == content_sha256
+
+    def write(
+        self,
+        recording_id: str,
+        frames: npt.NDArray[Any],
+        content_sha256: str,
+        extra: Mapping[str, Any] | None = None,
+    ) -> StoreEntry:
+        """Store the frames of one recording, atomically.
+
+        Args:
+            recording_id: Name within the corpus; a safe file name.
+            frames: [frames, bins, channels] of the spec's shape.
+            content_sha256: Hash of the source.
+            extra: JSON-able facts to keep in the entry.
+
+        Raises:
+            StoreError: The frames do not fit the specification or are not finite.
+            StorageError: The disk refused.
+        """
+        expected = (self.spec.bins, self.spec.channels)
+        if frames.ndim != 3 or frames.shape[1:] != expected:
+            raise StoreError(
+                recording_id, f"frames of shape {frames.shape}, expected [n, *{expected}]"
+            )
+        peak = (
+            frames.max(axis=(0, 1)).astype(float) if len(frames) else np.zeros(self.spec.channels)
+        )
+        if not np.isfinite(peak).all():
+            raise StoreError(recording_id, "frames are not finite", "Check the audio file")
+        data_path, entry_path = self._paths(recording_id)
+        # The entry goes first on a rewrite: without it the old frames no longer count.
+        entry_path.unlink(missing_ok=True)
+        with atomic_path(data_path) as temporary:
+            np.save(temporary, np.ascontiguousarray(frames, self.spec.dtype), allow_pickle=False)
+        entry = StoreEntry(
+            recording_id=recording_id,
+            n_frames=len(frames),
+            peak=tuple(map(float, peak)),
+            content_sha256=content_sha256,
+            spec_sha256=self.spec.sha256,
+            file_bytes=data_path.stat().st_size,
+            extra=dict(extra or {}),
+        )
+        write_json(entry_path, entry.model_dump())
+        return entry
+
+    def entry(self, recording_id: str) -> StoreEntry:
+        """Return the index entry of a recording.
+
+        Raises:
+            StoreError: The recording is absent, stale or damaged.
+        """
+        data_path, entry_path = self._paths(recording_id)
+        remedy = "Run the ingest pipeline again; it redoes only what is missing"
+        if not entry_path.is_file() or not data_path.is_file():
+            raise StoreError(data_path, "is not in the store", remedy)
+        try:
+            entry = StoreEntry.model_validate(read_json(entry_path))
+        except ValidationError as error:
+            raise StoreError(entry_path, "is not an index entry", remedy) from error
+        if entry.spec_sha256 != self.spec.sha256:
+            raise StoreError(data_path, "was made under another feature specification", remedy)
+        if entry.file_bytes != (size := data_path.stat().st_size):
+            raise StoreError(
+                data_path, f"is damaged: {size} bytes, written were {entry.file_bytes}", remedy
+            )
+        return entry
+
+    def frames(self, recording_id: str) -> npt.NDArray[Any]:
+        """Return the frames of a recording as a read-only memory map [frames, bins, channels].
+
+        Raises:
+            StoreError: The recording is absent, stale or damaged.
+        """
+        entry = self.entry(recording_id)
+        data_path, _ = self._paths(recording_id)
+        if entry.n_frames == 0:
+            return np.zeros((0, self.spec.bins, self.spec.channels), self.spec.dtype)
+        try:
+            frames: npt.NDArray[Any] = np.load(data_path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise StoreError(
+                data_path, f"cannot be read ({error})", "Delete it and ingest again"
+            ) from error
+        return frames
+
+    def _stored_spec(self) -> FeatureSpec | None:
+        path = self.folder / SPEC_FILE
+        if not path.is_file():
+            return None
+        try:
+            return FeatureSpec.model_validate(read_json(path)["spec"])
+        except (ValidationError, KeyError, TypeError) as error:
+            raise StoreError(
+                path, "is not a feature specification", "Delete it and ingest again"
+            ) from error
+
+    def _paths(self, recording_id: str) -> tuple[Path, Path]:
+        folder = self.folder / "recordings"
+        # Not with_suffix: an id may contain dots.
+        return folder / f"{recording_id}.npy", folder / f"{recording_id}.json"

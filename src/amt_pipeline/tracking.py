@@ -1,0 +1,113 @@
+"""The MLflow run of this process, and the reporter that training writes to.
+
+One run per `kedro run`, opened and ended by `hooks.RunTrackingHook`. Nodes ask for a reporter here
+and hand it to the engine, which knows neither MLflow nor TensorBoard.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from amt_pipeline.core.errors import UserError
+from amt_pipeline.mlflow_run import MlflowRun, Status
+
+logger = logging.getLogger(__name__)
+
+
+class RunReporter:
+    """Writes scalars to MLflow and TensorBoard, files to MLflow; either may be missing."""
+
+    def __init__(
+        self, run: MlflowRun | None, event_folder: Path | None, resumed_at_step: int | None = None
+    ) -> None:
+        self._run = run
+        self._writer: Any = None
+        if event_folder is not None:
+            from amt_pipeline.training.event_files import ScalarWriter
+
+            self._writer = ScalarWriter(event_folder, resumed_at_step=resumed_at_step)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Record metrics, keyed by path such as `train/loss`, at a training step."""
+        if self._run is not None:
+            self._run.scalars(values, step)
+        if self._writer is not None:
+            self._writer.scalars(values, step)
+
+    def file(self, path: str | PathLike[str], folder: str = "") -> None:
+        """Record a finished file or folder as an artefact, under `folder`."""
+        if self._run is not None:
+            self._run.file(path, folder)
+
+    def close(self) -> None:
+        """Write what is held back; calling it twice is harmless."""
+        if self._run is not None:
+            self._run.flush()
+        if self._writer is not None:
+            self._writer.flush()
+            self._writer.close()
+            self._writer = None
+
+    def __enter__(self) -> RunReporter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Current:
+    """The run of this process and its open reporters; Kedro runs one pipeline at a time."""
+
+    def __init__(self) -> None:
+        self.run: MlflowRun | None = None
+        self.reporters: list[RunReporter] = []
+
+
+_current = _Current()
+
+
+def begin_run(run: MlflowRun | None) -> None:
+    """Make `run` the one that reporters write to; a stray earlier one ends as killed."""
+    end_run("KILLED")
+    _current.run = run
+
+
+def end_run(status: Status, error: str = "") -> None:
+    """End the current run, if there is one, and close its reporters."""
+    run, reporters = _current.run, _current.reporters
+    _current.run, _current.reporters = None, []
+    for reporter in reporters:
+        try:
+            reporter.close()
+        except UserError as refused:  # the work is done; its event file must not undo that
+            logger.warning("An event file was not closed: %s", refused)
+    if run is not None:
+        run.finish(status, error)
+
+
+def current_reporter(
+    event_folder: Path | None, *, resumed_at_step: int | None = None
+) -> RunReporter:
+    """Return a reporter for the work of a node.
+
+    Args:
+        event_folder: Where TensorBoard event files go; None for none.
+        resumed_at_step: Step that a resumed training goes on from; later events become void.
+
+    Returns:
+        A reporter (and context manager) connected to the MLflow run, if one is open; it is closed
+        with the run at the latest.
+    """
+    reporter = RunReporter(_current.run, event_folder, resumed_at_step)
+    _current.reporters.append(reporter)
+    return reporter

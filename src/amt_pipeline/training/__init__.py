@@ -1,0 +1,1 @@
+"""The training engine: configuration, loop, losses, metrics, optimisers, checkpoints."""

@@ -1,0 +1,129 @@
+"""A training run on disk: what is there, what resuming needs, what must not be mixed.
+
+<folder>/step-0000100/ ...   checkpoints
+<folder>/events/             TensorBoard event files
+<folder>/previous/<n>/       finished runs with other hyper-parameters, set aside, never deleted
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from amt_pipeline.core.errors import CheckpointError, ResumeError, storage_error
+from amt_pipeline.core.files import read_json
+from amt_pipeline.training.checkpoints import list_checkpoints, read_state, verify_checkpoint
+
+logger = logging.getLogger(__name__)
+
+RESULT_FILE = "training.json"
+EVENTS_FOLDER = "events"
+PREVIOUS_FOLDER = "previous"
+EVALUATIONS_FOLDER = "evaluations"
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as `a.b.c` keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Return `name: old -> new` for every setting that differs."""
+    before, after = flatten(old), flatten(new)
+    return [
+        f"{name}: {before.get(name, 'unset')} -> {after.get(name, 'unset')}"
+        for name in sorted(before.keys() | after.keys())
+        if _plain(before.get(name)) != _plain(after.get(name))
+    ]
+
+
+def find_resume_point(
+    folder: Path, *, identity: dict[str, Any], total_steps: int, restart: bool = False
+) -> Path | None:
+    """Return the newest whole checkpoint to go on from, or None to begin anew.
+
+    A finished run whose hyper-parameters (or data) differ is set aside and training begins anew; an
+    unfinished one is protected: it is refused, unless `restart` says to set it aside as well.
+
+    Args:
+        folder: The run's folder.
+        identity: What the checkpoints must have been made with.
+        total_steps: Where this start would end.
+        restart: Set an unfinished run aside.
+
+    Raises:
+        ResumeError: An unfinished run with other hyper-parameters lies here; they are named.
+    """
+    newest = newest_whole_checkpoint(folder)
+    if newest is None:
+        return None
+    state = read_state(newest)
+    changes = differences(state.config, identity)
+    finished = (folder / RESULT_FILE).is_file()
+    if state.step > total_steps and not changes:
+        changes = [f"steps: {state.step} -> {total_steps}"]
+    if not changes and not (restart and not finished):
+        return newest
+    if not finished and not restart:
+        raise ResumeError(
+            folder,
+            f"holds an unfinished run at step {state.step} with other settings "
+            f"({'; '.join(changes)})",
+            "Give those settings to resume it, or set it aside with training.restart=true",
+        )
+    place = set_aside(folder)
+    what = "; ".join(changes) or "restart asked for"
+    logger.warning(
+        "%s: the former run is now in %s (%s); training begins anew", folder, place, what
+    )
+    return None
+
+
+def newest_whole_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint whose files are all whole; damaged ones are named in the log."""
+    for path in reversed(list_checkpoints(folder)):
+        try:
+            verify_checkpoint(path)
+        except CheckpointError as error:
+            logger.warning("Skipped a damaged checkpoint: %s", error)
+            continue
+        return path
+    return None
+
+
+def set_aside(folder: Path) -> Path:
+    """Move the run in `folder` to the next free `previous/<n>/` and return that place."""
+    store = folder / PREVIOUS_FOLDER
+    number = 1
+    while (store / f"{number:03d}").exists():
+        number += 1
+    place = store / f"{number:03d}"
+    try:
+        place.mkdir(parents=True)
+        # The result goes first: what remains, should we be killed here, counts as unfinished.
+        # The chosen checkpoint (`best`) stays in use until a ranking replaces it.
+        checkpoints = [path.name for path in list_checkpoints(folder)]
+        for name in (RESULT_FILE, EVENTS_FOLDER, EVALUATIONS_FOLDER, *checkpoints):
+            if (folder / name).exists():
+                shutil.move(folder / name, place / name)
+    except OSError as error:
+        raise storage_error(place, error) from error
+    return place
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Return what the finished run in `folder` said, or None."""
+    path = folder / RESULT_FILE
+    result: dict[str, Any] | None = read_json(path) if path.is_file() else None
+    return result
+
+
+def _plain(value: Any) -> Any:
+    # JSON has lists where pydantic has tuples.
+    return list(value) if isinstance(value, tuple) else value

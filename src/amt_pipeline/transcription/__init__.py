@@ -1,0 +1,1 @@
+"""Piano transcription: when was which piano key struck? (MAESTRO, onset and pitch networks)."""

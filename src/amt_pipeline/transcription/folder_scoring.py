@@ -1,0 +1,149 @@
+"""Score a folder of transcriptions against a folder of labels: what `amt score` does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amt_pipeline.core.errors import UserError
+from amt_pipeline.core.parallel import Failure, map_items
+from amt_pipeline.transcription.matching import ONSET_TOLERANCE_S
+from amt_pipeline.transcription.note_files import read_notes
+from amt_pipeline.transcription.scoring import NoteScore, score_notes, summarise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOTE_SUFFIXES = (".res", ".txt", ".tsv", ".mid", ".midi")
+
+
+@dataclass(frozen=True, eq=False)
+class FolderScore:
+    """Scores of a folder of results against a folder of labels.
+
+    Attributes:
+        pieces: One row per piece; see `summarise`.
+        summary: Means and intervals; see `summarise`.
+        only_results: Files without a label file, by name.
+        only_labels: Label files without a result, by name.
+        onset_tolerance_s: Tolerance that was used.
+    """
+
+    pieces: pd.DataFrame
+    summary: dict[str, float]
+    only_results: list[str]
+    only_labels: list[str]
+    onset_tolerance_s: float
+
+
+def score_folders(
+    res_dir: str | PathLike[str],
+    label_dir: str | PathLike[str],
+    *,
+    onset_tolerance_s: float = ONSET_TOLERANCE_S,
+    with_offsets: bool = False,
+    workers: int | None = 1,
+    seed: int = 0,
+) -> FolderScore:
+    """Score every result file whose name, without suffix, is that of a label file.
+
+    Either side may hold text (`.res`, `.txt`, `.tsv`) or MIDI (`.mid`, `.midi`), in subfolders too.
+
+    Args:
+        res_dir: Folder of the transcriptions.
+        label_dir: Folder of the truth.
+        onset_tolerance_s: See `score_notes`.
+        with_offsets: See `score_notes`.
+        workers: Processes; None is one per processor.
+        seed: Of the bootstrap.
+
+    Raises:
+        UserError: A folder is missing; nothing matches; a name occurs twice on one side; or a file
+            cannot be read (a mean over the others would pass for the score of all).
+    """
+    results, labels = _by_stem(Path(res_dir)), _by_stem(Path(label_dir))
+    names = sorted(results.keys() & labels.keys())
+    if not names:
+        raise UserError(
+            res_dir,
+            f"no result ({len(results)} note files) has the name of a label in {label_dir} "
+            f"({len(labels)} note files)",
+            "A result piece.res belongs to a label piece.txt or piece.midi",
+        )
+    pairs = [(name, _only(labels[name]), _only(results[name])) for name in names]
+    score = partial(_score_pair, onset_tolerance_s=onset_tolerance_s, with_offsets=with_offsets)
+    scores = []
+    for (name, _, _), outcome in map_items(
+        score, pairs, workers=workers, label="score notes", unit="piece"
+    ):
+        if isinstance(outcome, Failure):
+            raise outcome.error
+        scores.append((name, outcome))
+    table, summary = summarise(sorted(scores, key=lambda item: item[0]), seed=seed)
+    only_results = sorted(p.name for n in results.keys() - labels.keys() for p in results[n])
+    only_labels = sorted(p.name for n in labels.keys() - results.keys() for p in labels[n])
+    return FolderScore(table, summary, only_results, only_labels, onset_tolerance_s)
+
+
+def folder_score_json(result: FolderScore) -> dict[str, Any]:
+    """Return a folder score as plain JSON values: pieces, mean, settings, files left over.
+
+    `mean` has precision, recall, f1 with their `_low` and `_high` and, where offsets were scored,
+    the same under `mean_with_offsets`. What is not known (an interval over one piece) is null.
+    """
+    pieces = [finite_or_none(row) for row in result.pieces.to_dict(orient="records")]
+    means: dict[str, dict[str, float]] = {"onset": {}, "onset_offset": {}}
+    for key, value in result.summary.items():
+        kind, name = key.split("/")
+        means[kind][name] = value
+    answer: dict[str, Any] = {"pieces": pieces, "mean": finite_or_none(means["onset"])}
+    if means["onset_offset"]:
+        answer["mean_with_offsets"] = finite_or_none(means["onset_offset"])
+    answer["settings"] = {"onset_tolerance_s": result.onset_tolerance_s, "pitch": "same key"}
+    answer["only_results"], answer["only_labels"] = result.only_results, result.only_labels
+    return answer
+
+
+def finite_or_none(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a copy in which numbers that JSON does not have (NaN, infinity) are None."""
+    return {
+        str(key): None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in values.items()
+    }
+
+
+def _score_pair(
+    pair: tuple[str, Path, Path], *, onset_tolerance_s: float, with_offsets: bool
+) -> NoteScore:
+    _, label, result = pair
+    return score_notes(
+        read_notes(label),
+        read_notes(result),
+        onset_tolerance_s=onset_tolerance_s,
+        with_offsets=with_offsets,
+    )
+
+
+def _by_stem(folder: Path) -> dict[str, list[Path]]:
+    """Return the note files at and below a folder, by name without suffix; hidden ones left out."""
+    if not folder.is_dir():
+        raise UserError(folder, "no such folder")
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        hidden = path.name.startswith(".")
+        if path.suffix.lower() in NOTE_SUFFIXES and not hidden and path.is_file():
+            found.setdefault(path.stem, []).append(path)
+    return found
+
+
+def _only(paths: list[Path]) -> Path:
+    if len(paths) > 1:
+        raise UserError(
+            paths[0], f"{paths[1]} has the same name: which one counts?", "Keep one of them"
+        )
+    return paths[0]

@@ -1,0 +1,172 @@
+"""What the networks have to say about each frame.
+
+An onset belongs to frame floor(seconds x sample_rate / hop). Around it labels are graded: 3 at the
+frame where a key is struck, 2 one frame away, 1 two frames away, 0 elsewhere; for all 88 keys apart
+(pitch) and for any key together (onset). Which grades count as positive is the `widening`: 1 makes
+the onset frame and its neighbours positive (3 frames, 34.8 ms on the reference grid), 2 makes five.
+Source: `../shared/spec/transcription.md` section 3, after xk-wang/transition-aware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from amt_pipeline.core.seeding import derive_rng
+from amt_pipeline.features.grid import FrameGrid
+from amt_pipeline.store.windows import Windows
+from amt_pipeline.transcription.notes import LOWEST_PITCH, N_KEYS, Notes
+
+TOP_GRADE = 3
+"""Grade of the frame in which a key is struck."""
+
+_REACH = TOP_GRADE - 1
+# Room for grades of onsets that lie up to the reach outside a window, cut off at the end.
+_MARGIN = 2 * _REACH
+
+
+class LabelConfig(BaseModel):
+    """How notes become targets, and which windows are trained on.
+
+    Attributes:
+        widening: Frames on either side of an onset that count as positive (0 to 2).
+        sampling: Which windows make a training epoch: `onset_windows` are centred on every frame
+            with an onset; `onset_plus` adds a random share of all other frames; `runs` cuts each
+            recording into runs of labelled frames that meet end to end, with another phase in
+            every epoch, so that convolutions are shared by neighbouring frames.
+        negative_fraction: Share of frames without onset that `onset_plus` adds.
+        end: Labels go to the `last_onset` (the reference) or to the end of the `recording`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    widening: int = Field(1, ge=0, le=2)
+    sampling: Literal["onset_windows", "onset_plus", "runs"] = "onset_plus"
+    negative_fraction: float = Field(0.1, ge=0, le=1)
+    end: Literal["last_onset", "recording"] = "last_onset"
+
+
+class FrameLabels:
+    """Graded labels of several recordings, made on the fly from their notes.
+
+    Only the notes are kept (12 bytes each), so the labels of 40 million frames cost no more memory
+    than those of a single piece.
+
+    Args:
+        notes: Notes of each recording, in the order that `Windows.recording` counts them.
+        n_frames: [n_recordings] frames of each recording.
+        grid: The time grid of the frames.
+        config: Where labels end.
+    """
+
+    def __init__(
+        self,
+        notes: Sequence[Notes],
+        n_frames: npt.NDArray[np.int64],
+        grid: FrameGrid,
+        config: LabelConfig,
+    ) -> None:
+        self.config = config
+        self.onset_frames: list[npt.NDArray[np.int64]] = []
+        self._keys: list[npt.NDArray[np.int64]] = []
+        ends = []
+        for table, count in zip(notes, n_frames, strict=True):
+            frames = grid.frames_of(table.onset_s)
+            inside = frames < count
+            order = np.argsort(frames[inside], kind="stable")
+            self.onset_frames.append(frames[inside][order])
+            self._keys.append(table.pitch[inside][order].astype(np.int64) - LOWEST_PITCH)
+            last = int(frames[inside].max()) + 1 if inside.any() else 0
+            ends.append(last if config.end == "last_onset" else int(count))
+        self.n_frames = np.array(ends, np.int64)
+
+    def pitch_grades(self, windows: Windows, length: int) -> npt.NDArray[np.uint8]:
+        """Return grades [n_windows, length, 88]; 0 outside recordings."""
+        grades = np.zeros((len(windows), length + 2 * _MARGIN, N_KEYS), np.uint8)
+        for row, frames, keys in self._events(windows, length):
+            # Ascending grades: a nearer onset overwrites a farther one.
+            for grade in range(1, TOP_GRADE + 1):
+                for offset in (TOP_GRADE - grade, grade - TOP_GRADE):
+                    grades[row, frames + offset, keys] = grade
+        return grades[:, _MARGIN:-_MARGIN]
+
+    def onset_grades(self, windows: Windows, length: int) -> npt.NDArray[np.uint8]:
+        """Return grades of "any key" [n_windows, length]; 0 outside recordings."""
+        grades = np.zeros((len(windows), length + 2 * _MARGIN), np.uint8)
+        for row, frames, _ in self._events(windows, length):
+            for grade in range(1, TOP_GRADE + 1):
+                for offset in (TOP_GRADE - grade, grade - TOP_GRADE):
+                    grades[row, frames + offset] = grade
+        return grades[:, _MARGIN:-_MARGIN]
+
+    def _events(
+        self, windows: Windows, length: int
+    ) -> list[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """Onsets that touch each window: row, frame in the padded window, key."""
+        events = []
+        for row, (recording, start) in enumerate(
+            zip(windows.recording, windows.start, strict=True)
+        ):
+            frames = self.onset_frames[recording]
+            low, high = np.searchsorted(frames, [start - _REACH, start + length + _REACH])
+            if low < high:
+                inside = frames[low:high] - start + _MARGIN
+                events.append((row, inside, self._keys[recording][low:high]))
+        return events
+
+    def positive(self, grades: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Return which grades count as positive under the widening."""
+        return grades >= TOP_GRADE - self.config.widening
+
+    def training_windows(self, length: int, *, seed: int, epoch: int) -> Windows:
+        """Return the windows of a training epoch, in recording order (the caller shuffles).
+
+        The sample of frames without onset is drawn once for the whole run, as the reference does
+        when it writes its records; the phase of `runs` changes with the epoch. The number of
+        windows does not depend on the epoch.
+        """
+        parts = []
+        for recording, count in enumerate(self.n_frames):
+            if self.config.sampling == "runs":
+                starts = self._run_starts(int(count), length, seed, epoch, recording)
+            else:
+                starts = self._centres(int(count), seed, recording) - length // 2
+            parts.append(Windows(np.full(len(starts), recording, np.int64), starts))
+        return Windows.concatenate(parts)
+
+    def onset_centred_windows(self, length: int) -> Windows:
+        """Return one window per frame with an onset, centred on it (the reference's pitch sets)."""
+        parts = []
+        for recording, frames in enumerate(self.onset_frames):
+            starts = np.unique(frames) - length // 2
+            parts.append(Windows(np.full(len(starts), recording, np.int64), starts))
+        return Windows.concatenate(parts)
+
+    def tiled_windows(self, length: int, stride: int) -> Windows:
+        """Return windows every `stride` frames over all labelled frames (evaluation)."""
+        parts = []
+        for recording, count in enumerate(self.n_frames):
+            starts = np.arange(0, max(int(count), 0), stride, dtype=np.int64)
+            parts.append(Windows(np.full(len(starts), recording, np.int64), starts))
+        return Windows.concatenate(parts)
+
+    def _run_starts(
+        self, count: int, length: int, seed: int, epoch: int, recording: int
+    ) -> npt.NDArray[np.int64]:
+        n_runs = max(1, -(-count // length)) if count else 0
+        phase = int(derive_rng(seed, "phase", epoch, recording).integers(length))
+        # Runs may reach past the end, where zeros stand; wrapping keeps their number constant.
+        starts = (np.arange(n_runs, dtype=np.int64) * length + phase) % max(count, 1)
+        return np.sort(np.minimum(starts, max(count - length, 0)))
+
+    def _centres(self, count: int, seed: int, recording: int) -> npt.NDArray[np.int64]:
+        positive = np.unique(self.onset_frames[recording])
+        if self.config.sampling == "onset_windows":
+            return positive
+        others = np.setdiff1d(np.arange(count), positive, assume_unique=True)
+        chosen = derive_rng(seed, "negatives", recording).random(len(others))
+        return np.sort(np.concatenate([positive, others[chosen < self.config.negative_fraction]]))

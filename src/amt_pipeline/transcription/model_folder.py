@@ -1,0 +1,114 @@
+"""A trained transcriber on disk: the chosen onset and pitch checkpoints and their thresholds.
+
+<models>/onset/best/               checkpoint, with best.json
+<models>/pitch/best/               checkpoint, with best.json
+<models>/transcription/joint.json  thresholds tuned together on validation notes
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from amt_pipeline.core.errors import CheckpointError, ConfigError, MissingPredecessorError
+from amt_pipeline.core.files import read_json
+from amt_pipeline.core.hashing import value_sha256
+from amt_pipeline.ranking.rank import BEST_FILE
+from amt_pipeline.training.checkpoints import (
+    WEIGHTS_FILE,
+    load_weights,
+    read_state,
+    verify_checkpoint,
+)
+from amt_pipeline.transcription.tasks import EvaluationConfig, FrameTaskConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from amt_pipeline.transcription.models import FrameNetwork
+
+JOINT_FILE = Path("transcription", "joint.json")
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """The checkpoints of one transcriber, verified.
+
+    Attributes:
+        folder: The models folder.
+        onset: Resolved configuration of the onset network.
+        pitch: Resolved configuration of the pitch network.
+        thresholds: Frame-wise tuned threshold by network.
+        key: Hash of both networks' weights.
+    """
+
+    folder: Path
+    onset: FrameTaskConfig
+    pitch: FrameTaskConfig
+    thresholds: dict[str, float]
+    key: str
+
+    @classmethod
+    def open(cls, folder: str | Path) -> ModelFolder:
+        """Verify and open a models folder.
+
+        Raises:
+            MissingPredecessorError: A network was not trained and ranked yet.
+            CheckpointError: A file is missing or damaged.
+            ConfigError: The two networks were trained on different features.
+        """
+        folder = Path(folder)
+        configs, thresholds, hashes = {}, {}, []
+        for task in ("onset", "pitch"):
+            best = folder / task / "best"
+            if not best.is_dir():
+                raise MissingPredecessorError(
+                    best,
+                    f"there is no chosen {task} checkpoint",
+                    f"Run `kedro run --pipeline rank_{task}`",
+                )
+            hashes.append(verify_checkpoint(best)[WEIGHTS_FILE])
+            configs[task] = _config_of(best)
+            thresholds[task] = float(read_json(best / BEST_FILE)["threshold"])
+        if configs["onset"].features != configs["pitch"].features:
+            raise ConfigError(
+                folder,
+                "onset and pitch network were trained on different features",
+                "Train both with the same features.* parameters",
+            )
+        return cls(folder, configs["onset"], configs["pitch"], thresholds, value_sha256(hashes))
+
+    def load(self, task: str, device: torch.device) -> FrameNetwork:
+        """Return a network with its weights, on a device, ready to predict."""
+        from amt_pipeline.transcription.models import build_network
+
+        config = self.onset if task == "onset" else self.pitch
+        network = build_network(config.features, config.model)
+        load_weights(self.folder / task / "best", network)
+        network.to(device).eval()
+        return network
+
+    def joint_thresholds(self) -> dict[str, float] | None:
+        """Return the thresholds tuned together, if they were tuned for these very weights."""
+        path = self.folder / JOINT_FILE
+        if not path.is_file():
+            return None
+        joint = read_json(path)
+        if joint.get("model") != self.key:
+            return None
+        return {"onset": float(joint["onset"]), "pitch": float(joint["pitch"])}
+
+
+def _config_of(checkpoint: Path) -> FrameTaskConfig:
+    values: dict[str, Any] = dict(read_state(checkpoint).config)
+    values.pop("data", None)
+    try:
+        return FrameTaskConfig.model_validate({**values, "evaluation": EvaluationConfig()})
+    except ValidationError as error:
+        raise CheckpointError(
+            checkpoint,
+            f"was made by another version of the package ({error.error_count()} settings)",
+        ) from error

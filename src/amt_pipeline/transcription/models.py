@@ -1,0 +1,255 @@
+"""The networks: `onset` and `pitch_conv` of the reference, and `harmonic` for small machines.
+
+All take scaled frames [batch, channels, time, bins] and give logits for every labelled frame:
+[batch, label frames] (onset) or [batch, label frames, 88] (pitch). Time convolutions are un-padded,
+so an input of `label frames + 2 x context_frames` gives exactly the labelled frames, whatever their
+number; a run of many labelled frames shares its convolutions, which is what makes training on a CPU
+possible. Sources of the layer tables: `../shared/spec/transcription.md` section 5.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from amt_pipeline.core.errors import ConfigError
+from amt_pipeline.features.spec import FeatureSpec
+from amt_pipeline.transcription.notes import N_KEYS
+
+BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON = 0.1, 1e-7
+"""The reference's running average of 0.9 is torch's momentum of 0.1."""
+
+
+class ModelConfig(BaseModel):
+    """Which network, and how large.
+
+    Attributes:
+        kind: `onset` (2 convolutions, dense, BiLSTM), `pitch_conv` (the reference's 5 convolutions,
+            dense, BiLSTM, 88) or `harmonic` (weights shared along log-frequency, 88).
+        label_frames: Labelled frames per window; odd. The reference sweeps 5 to 15; runs of 101 and
+            more are what a CPU needs. The input is longer by the network's context.
+        channels: Feature maps of each convolution, in order.
+        dense_units: Width of the dense layer (onset, pitch_conv).
+        recurrent_units: LSTM units in each direction (onset, pitch_conv).
+        dropout: Dropout in the head of pitch_conv.
+        frequency_stride: Bins from one to the next position of the onset network's convolutions.
+        prior: Output probability before training; None starts biases at 0.1 as the reference does.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["onset", "pitch_conv", "harmonic"]
+    label_frames: int = Field(7, ge=1)
+    channels: tuple[int, ...] = (10, 20)
+    dense_units: int = Field(256, ge=1)
+    recurrent_units: int = Field(128, ge=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
+    frequency_stride: int = Field(1, ge=1)
+    prior: float | None = Field(None, gt=0, lt=1)
+
+    @field_validator("label_frames")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError(
+                f"label_frames must be odd, so that a window has a centre; got {value}"
+            )
+        return value
+
+
+class FrameNetwork(nn.Module):
+    """A network over frames; `context_frames` on either side are consumed by its convolutions."""
+
+    context_frames: int
+
+    def initialise(self, prior: float | None) -> None:
+        """Draw variance-scaled weights; biases 0.1, the output bias at the log-odds of `prior`."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.constant_(layer.bias, 0.1)
+        if prior is not None:
+            output = [m for m in self.modules() if isinstance(m, nn.Conv2d | nn.Linear)][-1]
+            bias = output.bias
+            if bias is not None:
+                nn.init.constant_(bias, float(torch.logit(torch.tensor(prior))))
+
+
+def _convolution(
+    maps_in: int, maps_out: int, kernel: tuple[int, int], **options: object
+) -> nn.Module:
+    """A convolution over (time, bins) with batch norm and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(maps_in, maps_out, kernel, **options),  # type: ignore[arg-type]
+        nn.BatchNorm2d(maps_out, BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM),
+        nn.ReLU(),
+    )
+
+
+def _pool(maps: Tensor) -> Tensor:
+    """Maximum over 2 x 2, stride 1 in time and 2 in frequency, padded at the end ("same")."""
+    # After ReLU nothing is below zero, so padding with zeros cannot win against a real value.
+    odd = maps.shape[3] % 2
+    return functional.max_pool2d(functional.pad(maps, (0, odd, 0, 1)), 2, stride=(1, 2))
+
+
+def _per_frame(maps: Tensor) -> Tensor:
+    """[batch, maps, time, bins] to [batch, time, maps x bins]."""
+    batch, channels, time, bins = maps.shape
+    return maps.permute(0, 2, 1, 3).reshape(batch, time, channels * bins)
+
+
+class OnsetNet(FrameNetwork):
+    """The reference's onset network: when was any key struck?
+
+    Two un-padded convolutions (15 bins x 3 frames, 13 bins x 3 frames) each with a pool, a dense
+    layer, a BiLSTM and one output. With 11 x 356 x 2 inputs and 10 and 20 maps the sizes are those
+    of the spec's table: 7 x 80 x 20 before the dense layer.
+    """
+
+    context_frames = 2
+
+    def __init__(self, spec: FeatureSpec, config: ModelConfig) -> None:
+        super().__init__()
+        first, second = _exactly(config, 2)
+        stride = config.frequency_stride
+        self.first = _convolution(spec.channels, first, (3, 15), stride=(1, stride))
+        self.second = _convolution(first, second, (3, 13))
+        bins = -(-((spec.bins - 15) // stride + 1) // 2)
+        bins = -(-(bins - 12) // 2)
+        if bins < 1:
+            raise ConfigError(
+                "model.frequency_stride", f"leaves no bins of {spec.bins}", "Lower it"
+            )
+        self.dense = nn.Linear(second * bins, config.dense_units)
+        self.recurrent = nn.LSTM(
+            config.dense_units, config.recurrent_units, batch_first=True, bidirectional=True
+        )
+        self.output = nn.Linear(2 * config.recurrent_units, 1)
+        self.initialise(config.prior)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return logits [batch, time - 4] of frames [batch, channels, time, bins]."""
+        maps = _pool(self.second(_pool(self.first(frames))))
+        hidden = functional.relu(self.dense(_per_frame(maps)))
+        logits: Tensor = self.output(self.recurrent(hidden)[0])
+        return logits[..., 0]
+
+
+class PitchConvNet(FrameNetwork):
+    """The reference's pitch network: five convolutions, dense 1024, BiLSTM 512, 88 outputs.
+
+    Kernels are 3 frames x 5 bins; all but the second are un-padded in time, which costs 8 frames.
+    """
+
+    context_frames = 4
+
+    def __init__(self, spec: FeatureSpec, config: ModelConfig) -> None:
+        super().__init__()
+        maps = (spec.channels, *_exactly(config, 5))
+        self.convolutions = nn.ModuleList(
+            _convolution(maps[i], maps[i + 1], (3, 5), padding=(1 if i == 1 else 0, 0))
+            for i in range(5)
+        )
+        bins = spec.bins
+        for pooled in (False, True, False, True, True):
+            bins = bins - 4
+            bins = -(-bins // 2) if pooled else bins
+        self.dropout = nn.Dropout(config.dropout)
+        self.dense = nn.Linear(maps[-1] * bins, config.dense_units)
+        self.recurrent = nn.LSTM(
+            config.dense_units, config.recurrent_units, batch_first=True, bidirectional=True
+        )
+        self.output = nn.Linear(2 * config.recurrent_units, N_KEYS)
+        self.initialise(config.prior)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return logits [batch, time - 8, 88] of frames [batch, channels, time, bins]."""
+        maps = frames
+        for position, convolution in enumerate(self.convolutions):
+            maps = convolution(maps)
+            if position in (1, 3, 4):
+                maps = _pool(maps)
+        hidden = functional.relu(self.dense(self.dropout(_per_frame(maps))))
+        hidden = self.recurrent(self.dropout(hidden))[0]
+        logits: Tensor = self.output(self.dropout(hidden))
+        return logits
+
+
+class HarmonicNet(FrameNetwork):
+    """A pitch network that shares its weights along log-frequency.
+
+    A key sounds at its fundamental and its harmonics, at the same distances in log-frequency for
+    every key; so what is learned from one key holds for all 88, and a few minutes of training do
+    what the reference's dense layer needs a large corpus for. A small convolution on the full CQT
+    is evaluated at every semitone; then, for each key, the semitones of its harmonics (1/2, 1, 2,
+    3, 4, 5 times the fundamental) are gathered as channels; convolutions over time and neighbouring
+    keys follow. The first kernel spans two semitones, which takes up that the third and fifth
+    harmonics lie 0.02 and 0.14 semitones beside the tempered ones.
+    """
+
+    context_frames = 6
+    HARMONIC_SEMITONES = (-12, 0, 12, 19, 24, 28)
+
+    def __init__(self, spec: FeatureSpec, config: ModelConfig) -> None:
+        super().__init__()
+        if spec.kind != "cqt" or spec.bins_per_octave % 12 or abs(spec.fmin_hz - 27.5) > 0.01:
+            raise ConfigError(
+                "model.kind=harmonic",
+                "needs a CQT from 27.5 Hz with whole bins per semitone, so that a key is a bin",
+                "Use features.kind=cqt, or another pitch network (pitch.model.kind=pitch_conv)",
+            )
+        local, shared = _exactly(config, 2)
+        per_semitone = spec.bins_per_octave // 12
+        width = 2 * per_semitone + 1
+        self.local = _convolution(
+            spec.channels, local, (3, width), stride=(1, per_semitone), padding=(0, per_semitone)
+        )
+        self.gather = _convolution(local * len(self.HARMONIC_SEMITONES), shared, (1, 1))
+        self.refine = nn.Sequential(
+            _convolution(shared, shared, (5, 3), padding=(0, 1)),
+            _convolution(shared, shared, (5, 3), padding=(0, 1)),
+            _convolution(shared, shared, (3, 1)),
+        )
+        self.output = nn.Conv2d(shared, 1, 1)
+        self.initialise(config.prior)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return logits [batch, time - 12, 88] of frames [batch, channels, time, bins]."""
+        semitones = self.local(frames)
+        lowest, highest = min(self.HARMONIC_SEMITONES), max(self.HARMONIC_SEMITONES)
+        room = N_KEYS + highest - semitones.shape[3]
+        padded = functional.pad(semitones, (-lowest, max(room, 0)))
+        keys = [
+            padded[..., shift - lowest : shift - lowest + N_KEYS]
+            for shift in self.HARMONIC_SEMITONES
+        ]
+        logits: Tensor = self.output(self.refine(self.gather(torch.cat(keys, dim=1))))
+        return logits[:, 0]
+
+
+def _exactly(config: ModelConfig, count: int) -> tuple[int, ...]:
+    if len(config.channels) != count:
+        raise ConfigError(
+            "model.channels",
+            f"{config.kind} has {count} convolution widths, got {len(config.channels)}",
+            f"Give {count} numbers",
+        )
+    return config.channels
+
+
+NETWORKS: dict[str, type[OnsetNet] | type[PitchConvNet] | type[HarmonicNet]] = {
+    "onset": OnsetNet,
+    "pitch_conv": PitchConvNet,
+    "harmonic": HarmonicNet,
+}
+
+
+def build_network(spec: FeatureSpec, config: ModelConfig) -> FrameNetwork:
+    """Build the network that a configuration names, with freshly drawn weights."""
+    return NETWORKS[config.kind](spec, config)

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from amt_pipeline.ranking import bootstrap
+from amt_pipeline.ranking.bootstrap import (
+    bootstrap_mean_interval,
+    bootstrap_mean_intervals,
+    paired_bootstrap,
+)
+
+
+def pieces(n, seed=0, spread=0.03):
+    return 0.9 + np.random.default_rng(seed).normal(0, spread, n)
+
+
+def test_interval_of_many_units_is_the_normal_one():
+    values = pieces(200)
+    low, high = bootstrap_mean_interval(values)
+    error = values.std(ddof=1) / math.sqrt(200)
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
+
+
+def test_interval_covers_as_often_as_it_says_also_for_few_units():
+    rng = np.random.default_rng(1)
+    samples = rng.normal(0, 1, (400, 8))
+    low, high = bootstrap_mean_intervals(samples, n_resamples=500)
+    covered = np.mean((low <= 0) & (high >= 0))
+    # Plain percentiles would cover 0.88; 400 samples have a standard error of 0.011.
+    assert 0.92 <= covered <= 0.98
+
+
+def test_interval_follows_seed_level_and_missing_units():
+    values = pieces(30)
+    assert bootstrap_mean_interval(values, seed=1) == bootstrap_mean_interval(values, seed=1)
+    assert bootstrap_mean_interval(values, seed=1) != bootstrap_mean_interval(values, seed=2)
+    low, high = bootstrap_mean_interval(values, level=0.5)
+    wide_low, wide_high = bootstrap_mean_interval(values, level=0.99)
+    assert wide_low < low < values.mean() < high < wide_high
+    padded = [math.nan, *values, math.nan]
+    assert bootstrap_mean_interval(padded) == bootstrap_mean_interval(values)
+
+
+def test_interval_stays_inside_the_values():
+    low, high = bootstrap_mean_interval([0.9, 1.0])
+    assert (low, high) == (0.9, 1.0)
+    assert bootstrap_mean_interval([0.7] * 6) == pytest.approx((0.7, 0.7))
+
+
+@pytest.mark.parametrize("values", [[], [0.5], [0.5, math.nan]])
+def test_one_unit_has_no_interval(values):
+    assert np.isnan(bootstrap_mean_interval(values)).all()
+
+
+def test_draws_in_blocks_are_the_same(monkeypatch):
+    values = pieces(40)
+    whole = bootstrap_mean_interval(values)
+    monkeypatch.setattr(bootstrap, "_DRAWS_AT_ONCE", 40 * 7)
+    assert bootstrap_mean_interval(values) == pytest.approx(whole, abs=1e-12)
+
+
+def test_rows_share_their_draws_but_not_their_gaps():
+    table = np.stack([pieces(20, 1), pieces(20, 2), np.full(20, math.nan)])
+    table[1, 3:] = math.nan
+    low, high = bootstrap_mean_intervals(table)
+    assert (low[0], high[0]) == pytest.approx(bootstrap_mean_interval(table[0]), abs=1e-12)
+    assert table[1, :3].min() <= low[1] < high[1] <= table[1, :3].max()
+    assert np.isnan([low[2], high[2]]).all()
+    with pytest.raises(ValueError, match="n_candidates"):
+        bootstrap_mean_intervals(table[0])
+
+
+def test_pairing_finds_what_the_spread_of_pieces_hides():
+    leader = pieces(60)
+    other = leader - 0.004 + np.random.default_rng(5).normal(0, 0.004, 60)
+    result = paired_bootstrap(leader, other)
+    assert result.mean == pytest.approx(np.mean(other - leader))
+    assert result.low < result.mean < result.high < 0
+    assert result.p < 0.01
+    # Unpaired, the two are the same.
+    assert stats.ttest_ind(leader, other).pvalue > 0.1
+
+
+def test_p_is_that_of_the_sign_flip_test():
+    leader = np.zeros(10)
+    other = np.array([0.03, -0.01, 0.02, 0.05, -0.02, 0.01, 0.04, -0.03, 0.02, 0.01])
+    flips = np.array(np.meshgrid(*[[-1, 1]] * 10)).reshape(10, -1).T
+    exact = np.mean(np.abs(flips @ other) >= abs(other.sum()) - 1e-12)
+    assert paired_bootstrap(leader, other, n_resamples=20_000).p == pytest.approx(exact, abs=0.015)
+
+
+def test_equals_differ_by_nothing():
+    result = paired_bootstrap(pieces(12), pieces(12))
+    assert (result.mean, result.low, result.high, result.p) == (0, 0, 0, 1)
+
+
+def test_too_few_common_units_decide_nothing():
+    result = paired_bootstrap([0.9, math.nan, 0.5], [0.8, 0.7, math.nan])
+    assert result.mean == pytest.approx(-0.1)
+    assert np.isnan([result.low, result.high]).all()
+    assert result.p == 1
+    assert math.isnan(paired_bootstrap([math.nan], [0.1]).mean)
+    with pytest.raises(ValueError, match="same units"):
+        paired_bootstrap([0.9], [0.9, 0.8])
