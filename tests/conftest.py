@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from kedro.framework.project import LOGGING
 from kedro.framework.startup import bootstrap_project
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -164,6 +165,8 @@ def tiny_project(tmp_path: Path) -> Path:
 @pytest.fixture
 def kedro_run(tiny_project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`kedro run` of the tiny project in this process, as the `kedro` command does it."""
+    # Kedro configures logging at its first sight of a package, which takes away caplog's handler.
+    LOGGING.set_project_logging(PACKAGE)
 
     def run(*arguments: str) -> Result:
         from amt_pipeline import cli

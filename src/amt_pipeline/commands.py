@@ -1,58 +1,17 @@
-"""The `amt` command: what a person does without thinking of pipelines.
-
-Every command is a function registered with `command(...)`, which adds the project's way of ending:
-a `UserError` is one line on stderr and exit code 1, Ctrl-C is 130. Heavy libraries are imported
-inside the commands, so that `amt --help` answers at once.
-"""
+"""The `amt` command: what a person does without thinking of pipelines."""
 
 from __future__ import annotations
 
-import functools
-import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-import amt_pipeline
-from amt_pipeline.console import one_line_errors
+# Imported for its commands, which register themselves.
+from amt_pipeline import transcription_commands
+from amt_pipeline.amt_app import app, command
 
-app = typer.Typer(
-    name="amt",
-    help="Piano transcription on the command line, without Kedro.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-
-
-def command(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function as `amt <name>`, with errors of the user shown as one line."""
-
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            with one_line_errors():
-                return function(*args, **kwargs)
-
-        app.command(name)(guarded)
-        return function
-
-    return register
-
-
-@app.callback(invoke_without_command=True)
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")] = False,
-) -> None:
-    if version:
-        typer.echo(f"amt_pipeline {amt_pipeline.__version__}")
-        raise typer.Exit
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("amt_pipeline").setLevel(logging.WARNING if quiet else logging.INFO)
+__all__ = ["app", "command", "main", "transcription_commands"]
 
 
 @command("doctor")

@@ -84,9 +84,17 @@ def test_a_missing_folder_is_named(folders, tmp_path):
 
 
 def test_two_files_of_one_name_are_ambiguous(folders):
-    write_res(folders[1] / "b.txt", TRUTH)
-    with pytest.raises(UserError, match="which one counts"):
+    write_res(folders[0] / "a.tsv", TRUTH)
+    write_res(folders[0] / "a.txt", TRUTH)
+    with pytest.raises(UserError, match="only one can count"):
         score_folders(*folders)
+
+
+def test_of_a_text_and_a_midi_side_by_side_the_text_counts(tmp_path):
+    write_res(tmp_path / "res" / "a.res", TRUTH)
+    write_midi(tmp_path / "res" / "a.mid", Notes.empty())
+    write_res(tmp_path / "labels" / "a.txt", TRUTH)
+    assert score_folders(tmp_path / "res", tmp_path / "labels").summary["onset/f1"] == 1.0
 
 
 def test_a_broken_file_is_named(folders):

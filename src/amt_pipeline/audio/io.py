@@ -3,8 +3,8 @@
 A recording is read completely or refused. A file that stops before its declared end is refused,
 because its labels would outlast it: WAV by the size of its data chunk, Ogg by the end mark of its
 last page, FLAC by its frame count. MP3 headers only estimate the length, so a short MP3 is read
-with a warning. Files are decoded block by block and grow with what they hold, never with what
-their header promises.
+with a warning; rarer containers (AIFF, W64) are read as far as they go. Files are decoded block by
+block: memory grows with what they hold, never with what their header promises.
 """
 
 from __future__ import annotations
@@ -73,16 +73,12 @@ def audio_info(path: str | PathLike[str]) -> AudioInfo:
     Raises:
         AudioError: The file is missing, empty, cut short, not audio, or without a length.
     """
-    path = Path(path)
-    with _open(path) as stream:
-        frames = _declared_frames(stream)
-        if frames is None:
-            raise AudioError(path, "does not declare its length", "Re-encode it")
+    with _open(Path(path)) as stream:
         return AudioInfo(
-            duration_s=frames / stream.samplerate,
+            duration_s=stream.frames / stream.samplerate,
             sample_rate=stream.samplerate,
             channels=stream.channels,
-            frames=frames,
+            frames=stream.frames,
             format=stream.format,
         )
 
@@ -164,6 +160,9 @@ def _open(path: Path) -> soundfile.SoundFile:
     if stream.frames == 0:
         stream.close()
         raise AudioError(path, "holds no samples", "Leave it out, or fetch it again")
+    if stream.frames >= _UNKNOWN_FRAMES:  # libsndfile cannot read such a FLAC to its end
+        stream.close()
+        raise AudioError(path, "does not declare its length", "Re-encode it to a file, not a pipe")
     return stream
 
 
@@ -171,7 +170,7 @@ def _decode(
     path: Path, stream: soundfile.SoundFile, channels: int
 ) -> tuple[list[NDArray[np.float32]], list[str]]:
     """Read all blocks, mixed to `channels`, and check them; also what to warn of."""
-    rate, declared = stream.samplerate, _declared_frames(stream)
+    rate, declared = stream.samplerate, stream.frames
     blocks: list[NDArray[np.float32]] = []
     frames = bad = 0
     first_bad = 0
@@ -192,7 +191,7 @@ def _decode(
             "Leave the recording out, or export it again",
         )
     warnings = []
-    if declared is not None and frames < declared:
+    if frames < declared:
         promise = f"ends after {frames / rate:.2f} of {declared / rate:.2f} s"
         if stream.format != "MP3" or not frames:
             raise AudioError(path, f"cut short or damaged: {promise}", _FETCH_AGAIN)
@@ -200,12 +199,6 @@ def _decode(
     if stream.channels > 2:
         warnings.append(f"{stream.channels} channels mixed to their mean")
     return blocks, warnings
-
-
-def _declared_frames(stream: soundfile.SoundFile) -> int | None:
-    """Return the length by the header; None where a FLAC or Ogg stream was written without."""
-    frames = int(stream.frames)
-    return frames if frames < _UNKNOWN_FRAMES else None
 
 
 def _blocks(path: Path, stream: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:

@@ -87,7 +87,15 @@ def roll_element(notes: Notes, start_s: float, end_s: float) -> str:
     draw_keyboard(axes, int(keys.min()) - ROLL_MARGIN, int(keys.max()) + ROLL_MARGIN)
     length_s = np.minimum(shown.offset_s, end_s) - shown.onset_s
     shade = figure_colours(shown.velocity)
-    axes.barh(shown.pitch, length_s, left=shown.onset_s, height=0.8, color=shade)
+    axes.barh(
+        shown.pitch,
+        length_s,
+        left=shown.onset_s,
+        height=0.8,
+        color=shade,
+        edgecolor="white",
+        linewidth=0.4,
+    )
     axes.set_xlim(start_s, end_s)
     axes.set_xlabel("seconds")
     return f'<img alt="piano roll" src="data:image/png;base64,{_base64(_png(figure))}">'

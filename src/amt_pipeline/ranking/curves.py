@@ -136,7 +136,7 @@ def _run_files(folder: Path) -> list[Path]:
 
 def _scalars(file: Path) -> Iterator[tuple[str, Point]]:
     """Yield tag and point of every scalar in an event file, of both TensorFlow 1 and 2 style."""
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
     from tensorboard.compat.proto import event_pb2
 
     scalar_tags: set[str] = set()

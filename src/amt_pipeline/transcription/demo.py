@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from amt_pipeline.audio.io import audio_info, write_flac
 from amt_pipeline.audio.render import render_notes
-from amt_pipeline.core.errors import ConfigError, CorpusError
+from amt_pipeline.core.errors import ConfigError, CorpusError, storage_error
 from amt_pipeline.core.files import read_json, write_json, write_text
 from amt_pipeline.core.parallel import Failure, map_items
 from amt_pipeline.core.seeding import derive_rng
@@ -117,7 +118,7 @@ def make_demo_corpus(
         CorpusError: The folder holds a corpus that is not a demo.
         StorageError: The disk refused.
     """
-    if n_pieces < 3 or not minutes * 60 >= 5 * n_pieces:
+    if n_pieces < 3 or not 5 * n_pieces <= minutes * 60 < math.inf:
         raise ConfigError(
             "demo corpus",
             f"n_pieces={n_pieces}, minutes={minutes} cannot be split",
@@ -130,7 +131,7 @@ def make_demo_corpus(
     missing = [p for p in pieces if not (p.midi_path.is_file() and p.audio_path.is_file())]
     if not missing and (folder / METADATA_NAME).is_file():
         return folder
-    (folder / METADATA_NAME).unlink(missing_ok=True)
+    _remove([folder / METADATA_NAME])
     if missing:
         for _, outcome in map_items(
             make_piece, missing, workers=workers, label="Demo corpus", unit="piece"
@@ -210,11 +211,16 @@ def _forget_other_corpus(folder: Path, wanted: dict[str, float]) -> None:
             )
     elif read_json(parameters) == wanted:
         return
-    metadata.unlink(missing_ok=True)
-    for suffix in ("midi", "flac"):
-        for path in folder.glob(f"*/demo-*.{suffix}"):
-            path.unlink()
+    _remove([metadata, *folder.glob("*/demo-*.midi"), *folder.glob("*/demo-*.flac")])
     write_json(parameters, wanted)
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(path, error) from error
 
 
 def _metadata(pieces: list[Piece]) -> str:

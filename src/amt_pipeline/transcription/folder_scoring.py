@@ -19,7 +19,8 @@ from amt_pipeline.transcription.scoring import NoteScore, score_notes, summarise
 if TYPE_CHECKING:
     import pandas as pd
 
-NOTE_SUFFIXES = (".res", ".txt", ".tsv", ".mid", ".midi")
+MIDI_SUFFIXES = (".mid", ".midi")
+NOTE_SUFFIXES = (".res", ".txt", ".tsv", *MIDI_SUFFIXES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,8 @@ def score_folders(
 ) -> FolderScore:
     """Score every result file whose name, without suffix, is that of a label file.
 
-    Either side may hold text (`.res`, `.txt`, `.tsv`) or MIDI (`.mid`, `.midi`), in subfolders too.
+    Either side may hold text (`.res`, `.txt`, `.tsv`) or MIDI (`.mid`, `.midi`), in subfolders too;
+    where a text and a MIDI of one name lie side by side, the text counts.
 
     Args:
         res_dir: Folder of the transcriptions.
@@ -79,7 +81,7 @@ def score_folders(
     score = partial(_score_pair, onset_tolerance_s=onset_tolerance_s, with_offsets=with_offsets)
     scores = []
     for (name, _, _), outcome in map_items(
-        score, pairs, workers=workers, label="score notes", unit="piece"
+        score, pairs, workers=workers, label="Score notes", unit="piece"
     ):
         if isinstance(outcome, Failure):
             raise outcome.error
@@ -142,8 +144,16 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
 
 
 def _only(paths: list[Path]) -> Path:
+    """Return the file that counts: of a text and a MIDI side by side, as we write them, the text.
+
+    Raises:
+        UserError: Files of one name lie in several folders, or are of one kind.
+    """
+    texts = [path for path in paths if path.suffix.lower() not in MIDI_SUFFIXES]
+    if len(paths) == 2 and len(texts) == 1 and paths[0].parent == paths[1].parent:
+        return texts[0]
     if len(paths) > 1:
         raise UserError(
-            paths[0], f"{paths[1]} has the same name: which one counts?", "Keep one of them"
+            paths[0], f"{paths[1]} has the same name, and only one can count", "Keep one of them"
         )
     return paths[0]
