@@ -16,6 +16,7 @@ from amt_pipeline import mlflow_run, provenance, tracking
 from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.core.reporter import Reporter
 from amt_pipeline.mlflow_run import MlflowRun, TrackingSettings, resolve_settings
+from amt_pipeline.ranking.curves import read_curve
 
 
 def recorded(folder: Path) -> list[tuple[int, float]]:
@@ -153,7 +154,7 @@ def test_stray_run_is_ended_before_the_next(
 
 def test_without_a_run_only_tensorboard_is_written(tmp_path: Path) -> None:
     tracking.begin_run(None)
-    with tracking.current_reporter(tmp_path / "events", resumed_at_step=4) as reporter:
+    with tracking.current_reporter(tmp_path / "events") as reporter:
         reporter.scalars({"loss": 1.0}, 5)
         reporter.file(tmp_path)
     assert recorded(tmp_path / "events") == [(5, 1.0)]
@@ -161,6 +162,20 @@ def test_without_a_run_only_tensorboard_is_written(tmp_path: Path) -> None:
     silent.scalars({"loss": 1.0}, 1)
     silent.close()
     tracking.end_run("FINISHED")
+
+
+def test_event_file_is_opened_with_the_first_scalars(tmp_path: Path) -> None:
+    tracking.begin_run(None)
+    events = tmp_path / "events"
+    with tracking.current_reporter(events) as reporter:
+        assert not events.exists()
+        reporter.scalars({"loss": 3.0}, 5)
+        reporter.scalars({"loss": 2.0}, 10)
+    with tracking.current_reporter(events) as reporter:
+        reporter.scalars({"loss": 2.5}, 10)
+    tracking.end_run("FINISHED")
+    curve = read_curve(events, "loss")
+    assert curve[["step", "value"]].to_numpy().tolist() == [[5, 3.0], [10, 2.5]]
 
 
 def test_store_that_fails_later_warns_once_and_the_work_goes_on(

@@ -17,10 +17,13 @@ from amt_pipeline.transcription.parameters import (
     MaestroConfig,
     PresetName,
     ScoringConfig,
+    choose_preset,
     resolve_features,
     resolve_task,
     resolve_transcription,
 )
+
+WHERE_TO_LOOK = "See conf/base/parameters_*.yml for what there is"
 
 
 class CurveConfig(BaseModel):
@@ -77,42 +80,57 @@ def check_parameters(values: Mapping[str, Any]) -> None:
         parameters = Parameters.model_validate(dict(values))
     except ValidationError as error:
         raise _named(error, "") from error
-    preset = parameters.presets.get("cpu" if parameters.preset == "auto" else parameters.preset)
-    if preset is None:
-        raise ConfigError(f"preset={parameters.preset}", "is not among presets", "See presets")
-    for block in ("onset", "pitch"):
-        settings = getattr(parameters, block)
-        if settings.get("name") != block:
-            raise ConfigError(f"{block}.name", f"must stay {block!r}", "Do not override it")
-        try:
-            resolve_task(preset, parameters.features, settings)
-        except ValidationError as error:
-            raise _named(error, block) from error
+    name = choose_preset(parameters.preset, announce=False)
+    if name not in parameters.presets:
+        raise ConfigError(f"parameter preset={name}", "is not among presets", WHERE_TO_LOOK)
+    preset = parameters.presets[name]
     try:
         resolve_features(preset, parameters.features)
     except ValidationError as error:
         raise _named(error, "features") from error
+    for block in ("onset", "pitch"):
+        _check_task(block, preset, parameters.features, getattr(parameters, block))
     try:
         resolve_transcription(preset, parameters.transcribe)
     except ValidationError as error:
         raise _named(error, "transcribe") from error
 
 
+def _check_task(
+    block: str, preset: Mapping[str, Any], features: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:
+    if settings.get("name") != block:
+        raise ConfigError(f"parameter {block}.name", f"must stay {block!r}", "Do not override it")
+    if "features" in settings:
+        raise ConfigError(
+            f"parameter {block}.features",
+            "is not a parameter of one network",
+            "Both share features.*",
+        )
+    try:
+        resolve_task(preset, features, settings)
+    except ValidationError as error:
+        raise _named(error, block) from error
+    except ConfigError as error:
+        where = error.where if error.where.startswith("features") else f"{block}.{error.where}"
+        raise ConfigError(f"parameter {where}", error.problem, error.remedy) from error
+
+
 def _named(error: ValidationError, block: str) -> ConfigError:
     """Return one error that names every fault by the path a user types."""
     faults = []
     for fault in error.errors():
-        steps = [str(step) for step in fault["loc"]]
-        if steps[:1] == ["task"]:
-            steps = steps[1:]
-        inside = "features" if steps[:1] == ["features"] else ".".join([block, *steps])
-        name = ".".join(steps) if inside == "features" else inside.strip(".")
-        problem = "unknown parameter" if fault["type"] == "extra_forbidden" else fault["msg"]
-        shown = "" if fault["type"] == "extra_forbidden" else f" (got {fault['input']!r})"
-        faults.append(f"{name}: {problem}{shown}" if name else f"{problem}")
-    first, *rest = faults
-    where, _, problem = first.partition(": ")
-    more = "".join(f"; {fault}" for fault in rest)
-    return ConfigError(
-        f"parameter {where}", problem + more, "See conf/base/parameters_*.yml for what there is"
-    )
+        unknown = fault["type"] == "extra_forbidden"
+        # Where a value may have several types, pydantic adds the name of the type to the path.
+        steps = [str(step) for step in fault["loc"] if unknown or str(step).isidentifier()]
+        steps = steps[1:] if steps[:1] == ["task"] else steps
+        name = ".".join(steps if steps[:1] == ["features"] else [block, *steps]).strip(".")
+        problem, shown = fault["msg"].removeprefix("Value error, "), ""
+        if unknown:
+            problem = "unknown parameter"
+        elif not isinstance(fault["input"], Mapping):
+            shown = f" (got {fault['input']!r})"
+        faults.append((name, problem + shown))
+    (where, first), *rest = faults
+    more = "".join(f"; {name}: {problem}" for name, problem in rest)
+    return ConfigError(f"parameter {where}", first + more, WHERE_TO_LOOK)

@@ -22,20 +22,17 @@ logger = logging.getLogger(__name__)
 class RunReporter:
     """Writes scalars to MLflow and TensorBoard, files to MLflow; either may be missing."""
 
-    def __init__(
-        self, run: MlflowRun | None, event_folder: Path | None, resumed_at_step: int | None = None
-    ) -> None:
+    def __init__(self, run: MlflowRun | None, event_folder: Path | None) -> None:
         self._run = run
+        self._event_folder = event_folder
         self._writer: Any = None
-        if event_folder is not None:
-            from amt_pipeline.training.event_files import ScalarWriter
-
-            self._writer = ScalarWriter(event_folder, resumed_at_step=resumed_at_step)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Record metrics, keyed by path such as `train/loss`, at a training step."""
         if self._run is not None:
             self._run.scalars(values, step)
+        if self._writer is None and self._event_folder is not None:
+            self._writer = _open_events(self._event_folder, step)
         if self._writer is not None:
             self._writer.scalars(values, step)
 
@@ -51,7 +48,7 @@ class RunReporter:
         if self._writer is not None:
             self._writer.flush()
             self._writer.close()
-            self._writer = None
+            self._writer = self._event_folder = None
 
     def __enter__(self) -> RunReporter:
         return self
@@ -95,19 +92,25 @@ def end_run(status: Status, error: str = "") -> None:
         run.finish(status, error)
 
 
-def current_reporter(
-    event_folder: Path | None, *, resumed_at_step: int | None = None
-) -> RunReporter:
+def current_reporter(event_folder: Path | None) -> RunReporter:
     """Return a reporter for the work of a node.
 
     Args:
-        event_folder: Where TensorBoard event files go; None for none.
-        resumed_at_step: Step that a resumed training goes on from; later events become void.
+        event_folder: Where TensorBoard event files go; None for none. The file is opened with the
+            first scalars: until then a training may still set a former run aside.
 
     Returns:
         A reporter (and context manager) connected to the MLflow run, if one is open; it is closed
         with the run at the latest.
     """
-    reporter = RunReporter(_current.run, event_folder, resumed_at_step)
+    reporter = RunReporter(_current.run, event_folder)
     _current.reporters.append(reporter)
     return reporter
+
+
+def _open_events(folder: Path, first_step: int) -> Any:
+    from amt_pipeline.training.event_files import ScalarWriter
+
+    # What an earlier start recorded from here on is void: this run took another course.
+    resumed = folder.is_dir() and any(folder.iterdir())
+    return ScalarWriter(folder, resumed_at_step=first_step - 1 if resumed else None)

@@ -82,7 +82,7 @@ def test_missing_files_are_all_listed_and_refused(root: Path) -> None:
     with pytest.raises(CorpusError, match="2 of 6 recordings lack a file") as caught:
         read_corpus(root)
     assert all(str(path) in str(caught.value) for path in absent)
-    assert "set missing to quarantine" in str(caught.value)
+    assert "ingest.missing=quarantine" in str(caught.value)
 
 
 def test_missing_files_can_be_quarantined(root: Path) -> None:

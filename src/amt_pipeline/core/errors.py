@@ -101,5 +101,9 @@ def storage_error(path: str | PathLike[str], error: OSError) -> StorageError:
         ),
     }
     fallback = (f"cannot be written ({error.strerror or error})", "Check the path and the disk")
+    if error.errno is None:
+        # numpy reports a short write this way: "10000 requested and 496 written".
+        full = "Free space if the disk is full, or move the data root with --params data_root=..."
+        fallback = (fallback[0], full)
     problem, remedy = remedies.get(error.errno or 0, fallback)
     return StorageError(Path(path), problem, remedy)

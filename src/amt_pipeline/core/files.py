@@ -59,7 +59,7 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         StorageError: The disk refused (full, read-only, no permission).
     """
     target = Path(target)
-    temporary = None
+    temporary = former = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(
@@ -71,13 +71,27 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
                 _flush(path)
         temporary.chmod(0o777 & ~_umask())
         if target.exists():
-            shutil.rmtree(target)
+            # Moved away whole: deleting it in place would leave half a folder if killed here.
+            former = Path(
+                tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{target.name}-", dir=target.parent)
+            )
+            target.replace(former)
         temporary.replace(target)
     except OSError as error:
         raise storage_error(target, error) from error
     finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+        for leftover in (temporary, former):
+            if leftover is not None:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove what killed processes left in a folder that only this process writes to."""
+    for path in Path(folder).glob(f"{TEMPORARY_PREFIX}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:

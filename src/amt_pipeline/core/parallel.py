@@ -8,7 +8,8 @@ the end of the run: it comes back as a `Failure`; any other exception is a defec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -57,12 +58,18 @@ def map_items(
 
     Raises:
         StorageError: The disk refused; no further item could succeed.
+        UserError: The system killed a worker process.
     """
     count = min(worker_count(workers), len(items))
     jobs = [(position, item) for position, item in enumerate(items)]
     with Progress(label, len(items), unit) as progress:
-        for position, outcome in _outcomes(function, jobs, count):
+        outcomes = _outcomes(function, jobs, count)
+        for position, outcome in outcomes:
             if isinstance(outcome, Failure) and isinstance(outcome.error, StorageError):
+                with warnings.catch_warnings():
+                    # That the other items are given up is what the error says.
+                    warnings.simplefilter("ignore")
+                    outcomes.close()
                 raise outcome.error
             progress.advance()
             yield items[position], outcome
@@ -70,16 +77,24 @@ def map_items(
 
 def _outcomes(
     function: Callable[[Item], Result], jobs: list[tuple[int, Item]], workers: int
-) -> Iterator[tuple[int, Result | Failure]]:
+) -> Generator[tuple[int, Result | Failure], None, None]:
     if workers <= 1:
         for job in jobs:
             yield _run_one(function, *job)
         return
     from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     with parallel_config(backend="loky", inner_max_num_threads=1):
         pool: Any = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-        yield from pool(delayed(_run_one)(function, position, item) for position, item in jobs)
+        try:
+            yield from pool(delayed(_run_one)(function, position, item) for position, item in jobs)
+        except TerminatedWorkerError as error:
+            raise UserError(
+                f"{workers} worker processes",
+                "one of them was killed, most likely because memory ran out",
+                "Run again with fewer workers; what was done is kept",
+            ) from error
 
 
 def _run_one(

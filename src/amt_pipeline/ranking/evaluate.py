@@ -8,9 +8,11 @@ did not change is not evaluated again.
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -81,8 +83,8 @@ def evaluate_network(
         for unit, batch in task.evaluation_batches(split):
             moved = batch.to(device)
             logits = task.forward(network, moved).float()
-            mask = torch.ones_like(moved.targets) if moved.valid is None else moved.valid
-            keep = mask.expand_as(logits)
+            everything = torch.ones_like(logits, dtype=torch.bool)
+            keep = everything if moved.valid is None else moved.valid.bool().expand_as(logits)
             histogram = units.setdefault(unit, LogitHistogram())
             histogram.update(logits[keep].cpu().numpy(), moved.targets[keep].bool().cpu().numpy())
     return units
@@ -106,7 +108,7 @@ def _read_cache(path: Path, key: str) -> UnitHistograms | None:
                 str(unit): LogitHistogram(positive.astype(np.int64), negative.astype(np.int64))
                 for unit, positive, negative in rows
             }
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         logger.warning("%s: evaluated again, the kept evaluation is damaged (%s)", path, error)
         return None
 

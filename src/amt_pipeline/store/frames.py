@@ -124,16 +124,18 @@ class FrameStore:
             raise StoreError(
                 recording_id, f"frames of shape {frames.shape}, expected [n, *{expected}]"
             )
+        with np.errstate(over="ignore"):  # what half precision cannot hold is refused below
+            frames = np.ascontiguousarray(frames, self.spec.dtype)
         peak = (
             frames.max(axis=(0, 1)).astype(float) if len(frames) else np.zeros(self.spec.channels)
         )
         if not np.isfinite(peak).all():
             raise StoreError(recording_id, "frames are not finite", "Check the audio file")
         data_path, entry_path = self._paths(recording_id)
-        # The entry goes first on a rewrite: without it the old frames no longer count.
-        entry_path.unlink(missing_ok=True)
         with atomic_path(data_path) as temporary:
-            np.save(temporary, np.ascontiguousarray(frames, self.spec.dtype), allow_pickle=False)
+            # The entry goes first on a rewrite: without it the old frames no longer count.
+            entry_path.unlink(missing_ok=True)
+            np.save(temporary, frames, allow_pickle=False)
         entry = StoreEntry(
             recording_id=recording_id,
             n_frames=len(frames),

@@ -116,7 +116,7 @@ def validate_manifest(
         pieces = _shared(frame, _pieces(frame), "the piece")
         problems += pieces
         if pieces:
-            remedy += ", or set allow_shared_pieces if pieces may be in two splits"
+            remedy += ", or allow it: ingest.allow_shared_pieces=true"
     if problems:
         raise CorpusError(where, "; ".join(problems), remedy)
 
@@ -184,7 +184,7 @@ def check_bad_fraction(
     raise CorpusError(
         where,
         f"{n_bad} of {n_all} recordings cannot be used, at most {max_bad_fraction:.1%} may{tail}",
-        "See the quarantine table; repair the files, or raise max_bad_fraction",
+        "See the quarantine table; repair the files, or raise ingest.max_bad_fraction",
     )
 
 

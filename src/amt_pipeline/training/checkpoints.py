@@ -14,6 +14,7 @@ it is used.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -90,13 +91,11 @@ def save_checkpoint(
     Raises:
         StorageError: The disk refused; earlier checkpoints are untouched.
     """
-    from safetensors.torch import save_file
-
     target = checkpoint_folder(folder, state.step)
     with atomic_folder(target) as temporary:
-        save_file(_contiguous(network.state_dict()), temporary / WEIGHTS_FILE)
-        save_file(_optimiser_tensors(optimiser), temporary / OPTIMISER_FILE)
-        save_file(_random_states(), temporary / RANDOM_FILE)
+        _save(_contiguous(network.state_dict()), temporary / WEIGHTS_FILE)
+        _save(_optimiser_tensors(optimiser), temporary / OPTIMISER_FILE)
+        _save(_random_states(), temporary / RANDOM_FILE)
         write_json(temporary / STATE_FILE, {"format": FORMAT, **vars(state)})
         write_json(temporary / HISTORY_FILE, history)
         write_file_list(temporary)
@@ -137,6 +136,9 @@ def verify_checkpoint(folder: Path) -> dict[str, str]:
         }
     except (UserError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(folder / LIST_FILE, "is damaged", remedy) from error
+    for name in (WEIGHTS_FILE, STATE_FILE):
+        if name not in listing:
+            raise CheckpointError(folder / LIST_FILE, f"does not list {name}", remedy)
     for name, (size, digest) in listing.items():
         path = folder / name
         if not path.is_file():
@@ -223,6 +225,20 @@ def copy_checkpoint(source: Path, target: Path, extra: Mapping[str, Any]) -> Non
         for name, value in extra.items():
             write_json(temporary / name, value)
         write_file_list(temporary)
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        # The library hides the operating system's refusal in its text: "... (os error 28)".
+        found = re.search(r"os error (\d+)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
 
 
 def _load(path: Path) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,7 +27,7 @@ class TrainingConfig(BaseModel):
         dense_l2: L2 of fully connected weights, likewise.
         gradient_clip: Largest gradient norm; null is none.
         save_every_steps: Steps between checkpoints.
-        keep: Checkpoints kept: `all`, or the newest so many.
+        keep: Regular checkpoints kept: `all`, or the newest so many.
         log_every_steps: Steps between scalars.
         seed: Of initial weights, shuffling, sampling, dropout and augmentation.
         device: `auto` is CUDA where present, else CPU.
@@ -49,7 +49,7 @@ class TrainingConfig(BaseModel):
     dense_l2: float = Field(1e-4, ge=0)
     gradient_clip: float | None = Field(None, gt=0)
     save_every_steps: int = Field(2500, ge=1)
-    keep: Literal["all"] | int = "all"
+    keep: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
     log_every_steps: int = Field(500, ge=1)
     seed: int = 1
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")

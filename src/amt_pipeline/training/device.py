@@ -53,6 +53,8 @@ def set_threads(threads: int | None = None) -> int:
     """Set torch's CPU threads: as asked, else OMP_NUM_THREADS, else one per usable processor."""
     import torch
 
-    count = threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or cpu_count()
+    # OpenMP allows a list, one number per nesting level.
+    from_environment = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    count = threads or (int(from_environment) if from_environment.isdecimal() else 0) or cpu_count()
     torch.set_num_threads(count)
     return count

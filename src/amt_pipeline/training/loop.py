@@ -8,14 +8,15 @@ a checkpoint holds everything else that changes (weights, Adam's moments, torch'
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amt_pipeline import __version__
-from amt_pipeline.core.errors import CorpusError, UserError
-from amt_pipeline.core.files import write_json
+from amt_pipeline.core.errors import CorpusError, UserError, storage_error
+from amt_pipeline.core.files import remove_leftovers, write_json
 from amt_pipeline.core.progress import Progress
 from amt_pipeline.core.reporter import NullReporter, Reporter
 from amt_pipeline.core.seeding import derive_seed
@@ -31,7 +32,7 @@ from amt_pipeline.training.device import autocast, resolve_device, resolve_preci
 from amt_pipeline.training.interrupt import InterruptGuard
 from amt_pipeline.training.losses import L2Penalty, weighted_cross_entropy
 from amt_pipeline.training.metrics import BinaryCounts
-from amt_pipeline.training.run import RESULT_FILE, find_resume_point
+from amt_pipeline.training.run import RESULT_FILE, find_resume_point, prune_checkpoints
 from amt_pipeline.training.task import Task
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ logger = logging.getLogger(__name__)
 
 class TrainingInterrupted(UserError):
     """The run was asked to stop, and saved itself."""
+
+
+class TrainingDiverged(UserError):
+    """The loss is no longer a number; no later step can mend that."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ class WindowStream:
     def _epoch(self, epoch: int) -> Windows:
         if epoch not in self._epochs:
             self._epochs = {epoch: self._task.training_windows(epoch)}
+            if (found := len(self._epochs[epoch])) != self.epoch_size:
+                raise ValueError(f"epoch {epoch} has {found} windows, epoch 0 {self.epoch_size}")
         return self._epochs[epoch]
 
 
@@ -115,6 +122,7 @@ def train(task: Task, folder: Path, reporter: Reporter | None = None) -> Trainin
         ResumeError: An unfinished run with other settings lies in `folder`.
         CorpusError: The training split holds no window.
         TrainingInterrupted: Stopped by a signal, after saving.
+        TrainingDiverged: The loss became infinite or NaN.
         StorageError: The disk refused a checkpoint.
     """
     import torch
@@ -155,10 +163,14 @@ def train(task: Task, folder: Path, reporter: Reporter | None = None) -> Trainin
         save_checkpoint(
             folder, state=state, network=network, optimiser=optimiser, history=run.history
         )
-        _prune(folder, config.keep)
+        prune_checkpoints(folder, config.keep, step)
 
-    if first_step < total_steps:
-        (folder / RESULT_FILE).unlink(missing_ok=True)
+    try:
+        remove_leftovers(folder)
+        if first_step < total_steps:
+            (folder / RESULT_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(folder, error) from error
     # Scalars are reported at every save too, so that a resumed run reports the same ones.
     saves = {*range(config.save_every_steps, total_steps, config.save_every_steps), total_steps}
     progress = Progress(
@@ -171,11 +183,13 @@ def train(task: Task, folder: Path, reporter: Reporter | None = None) -> Trainin
             if done in saves or done % config.log_every_steps == 0:
                 run.log(done)
             progress.advance(config.batch_size, run.note())
+            # Looked at once: a signal after the save must not end the run without another one.
+            stop = interrupt.requested and done < total_steps
             if done in saves:
                 save(done, regular=True)
-            elif interrupt.requested:
+            elif stop:
                 save(done, regular=False)
-            if interrupt.requested and done < total_steps:
+            if stop:
                 raise TrainingInterrupted(
                     task.label,
                     f"stopped at step {done} of {total_steps}, saved in {folder}",
@@ -239,8 +253,15 @@ class _Run:
         if config.gradient_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_clip)
         self.optimiser.step()
-        self.counts.update(logits.detach(), batch.targets)
+        self.counts.update(logits.detach(), batch.targets, batch.valid)
         self.losses = [self.losses[0] + float(loss.detach()), self.losses[1] + 1]
+        if not math.isfinite(self.losses[0]):
+            raise TrainingDiverged(
+                self.task.label,
+                f"the loss is {float(loss.detach())} at step {step + 1}",
+                "Lower training.learning_rate, or set training.gradient_clip, "
+                "and begin anew with training.restart=true",
+            )
 
     def log(self, step: int) -> None:
         """Report the scalars since the last report."""
@@ -270,15 +291,3 @@ class _Run:
             f"loss {self.losses[0] / self.losses[1]:.4f}, P {scores['precision']:.3f}, "
             f"R {scores['recall']:.3f}, F1 {scores['f1']:.3f}"
         )
-
-
-def _prune(folder: Path, keep: str | int) -> None:
-    """Remove out-of-turn checkpoints that a later one replaces, and old ones beyond `keep`."""
-    import shutil
-
-    checkpoints = list_checkpoints(folder)
-    surplus = [path for path in checkpoints[:-1] if not read_state(path).regular]
-    if isinstance(keep, int):
-        surplus += checkpoints[: -max(keep, 1)]
-    for path in set(surplus):
-        shutil.rmtree(path, ignore_errors=True)

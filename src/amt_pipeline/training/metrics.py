@@ -30,9 +30,11 @@ class BinaryCounts:
     false_positives: int = 0
     false_negatives: int = 0
 
-    def update(self, logits: Tensor, targets: Tensor) -> None:
-        """Count a batch; logits and targets have one shape."""
+    def update(self, logits: Tensor, targets: Tensor, valid: Tensor | None = None) -> None:
+        """Count a batch; logits and targets have one shape, `valid` says which of them count."""
         said, truth = logits > 0, targets > 0.5
+        if valid is not None:
+            said, truth = said & valid.bool(), truth & valid.bool()
         hits = int((said & truth).sum())
         self.true_positives += hits
         self.false_positives += int(said.sum()) - hits
@@ -56,8 +58,10 @@ class LogitHistogram:
     negative: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(N_BINS, np.int64))
 
     def update(self, logits: npt.NDArray[np.float32], targets: npt.NDArray[np.bool_]) -> None:
-        """Count logits with their targets, of one shape."""
+        """Count logits with their targets, of one shape; NaN counts as the lowest logit."""
         position = np.floor((logits.ravel() + _HALF_RANGE) * _BINS_PER_LOGIT)
+        # The checkpoint of a diverged run shall rank last, not end the ranking.
+        position = np.nan_to_num(position, nan=0.0, posinf=N_BINS, neginf=0.0)
         bins = np.clip(position, 0, N_BINS - 1).astype(np.int64)
         truth = targets.ravel()
         self.positive += np.bincount(bins[truth], minlength=N_BINS)

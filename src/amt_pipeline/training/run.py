@@ -97,6 +97,29 @@ def newest_whole_checkpoint(folder: Path) -> Path | None:
     return None
 
 
+def prune_checkpoints(folder: Path, keep: str | int, step: int) -> None:
+    """Remove out-of-turn checkpoints that the one of `step` replaces, and old ones beyond `keep`.
+
+    Damaged ones are left for the user to see: those after `step` (the run began before them because
+    they are damaged) and those whose state cannot be read.
+    """
+    regular: list[tuple[int, Path]] = []
+    out_of_turn: list[tuple[int, Path]] = []
+    for path in list_checkpoints(folder):
+        try:
+            state = read_state(path)
+        except CheckpointError as error:
+            logger.warning("A damaged checkpoint stays as it is: %s", error)
+            continue
+        if state.step <= step:
+            (regular if state.regular else out_of_turn).append((state.step, path))
+    surplus = [path for at, path in out_of_turn if at < step]
+    if isinstance(keep, int):
+        surplus += [path for _, path in regular[:-keep]]
+    for path in surplus:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def set_aside(folder: Path) -> Path:
     """Move the run in `folder` to the next free `previous/<n>/` and return that place."""
     store = folder / PREVIOUS_FOLDER

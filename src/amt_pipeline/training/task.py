@@ -62,7 +62,10 @@ class Task(Protocol):
         """Return the network with freshly drawn weights."""
 
     def training_windows(self, epoch: int) -> Windows:
-        """Return the windows of an epoch in the order they are trained on."""
+        """Return the windows of an epoch in the order they are trained on.
+
+        Every epoch has the same number of windows.
+        """
 
     def training_batch(self, windows: Windows, step: int) -> Batch:
         """Return examples for windows; `step` seeds augmentation."""

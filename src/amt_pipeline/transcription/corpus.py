@@ -108,7 +108,7 @@ def read_corpus(
         raise CorpusError(
             index,
             f"{len(absent)} of {len(table)} recordings lack a file: {names}",
-            "Restore them, or set missing to quarantine to go on without these recordings",
+            "Restore them, or go on without them: ingest.missing=quarantine",
         )
     warnings = [_unlisted_audio(root, table)]
     if not metadata and len({path.stem for path in found}) > 1:

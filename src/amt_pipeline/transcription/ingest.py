@@ -122,7 +122,7 @@ def _frames(store: FrameStore, job: IngestJob) -> tuple[StoreEntry, bool]:
         entry = None
     if entry is not None and entry.extra.get("audio_stat") == stat:
         return entry, False
-    digest = file_sha256(path)
+    digest = _sha256(path)
     if entry is not None and entry.content_sha256 == digest:
         return entry, False
     audio = read_audio(path, sample_rate=job.spec.sample_rate, channels=job.spec.channels)
@@ -143,23 +143,45 @@ def _notes(job: IngestJob, audio_duration_s: float) -> tuple[dict[str, Any], boo
     table_path, facts_path = job.notes_folder / f"{name}.parquet", job.notes_folder / f"{name}.json"
     stat = _stat(path)
     key = {"pedal": job.pedal, "duration_s": audio_duration_s, "listed_s": job.row["duration_s"]}
-    if facts_path.is_file() and table_path.is_file():
-        known: dict[str, Any] = read_json(facts_path)
-        unchanged = known.get("midi_stat") == stat or known.get("midi_sha256") == file_sha256(path)
-        if known.get("key") == key and unchanged:
-            return known, False
+    known = _known_notes(table_path, facts_path)
+    if known.get("key") == key and known.get("midi_stat") == stat:
+        return known, False
+    # Before the notes are read: should the file change meanwhile, the next run sees it.
+    digest = _sha256(path)
+    if known.get("key") == key and known.get("midi_sha256") == digest:
+        return known, False
     checked = check_recording(job.row, audio_duration_s, pedal=job.pedal)
     facts_path.unlink(missing_ok=True)
     write_note_table(table_path, checked.notes)
     facts = {
         "key": key,
         "midi_stat": stat,
-        "midi_sha256": file_sha256(path),
+        "midi_sha256": digest,
         "n_notes": len(checked.notes),
         "warnings": list(checked.warnings),
     }
     write_json(facts_path, facts)
     return facts, True
+
+
+def _known_notes(table_path: Path, facts_path: Path) -> dict[str, Any]:
+    """Return what is known of a note table; nothing where it is missing or damaged."""
+    if not (table_path.is_file() and facts_path.is_file()):
+        return {}
+    try:
+        facts = read_json(facts_path)
+    except UserError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise CorpusError(
+            path, f"cannot be read ({error.strerror or error})", "Check its permissions"
+        ) from error
 
 
 def _stat(path: Path) -> list[int]:

@@ -4,7 +4,7 @@ An onset belongs to frame floor(seconds x sample_rate / hop). Around it labels a
 frame where a key is struck, 2 one frame away, 1 two frames away, 0 elsewhere; for all 88 keys apart
 (pitch) and for any key together (onset). Which grades count as positive is the `widening`: 1 makes
 the onset frame and its neighbours positive (3 frames, 34.8 ms on the reference grid), 2 makes five.
-Source: `../shared/spec/transcription.md` section 3, after xk-wang/transition-aware.
+Source: xk-wang/transition-aware on GitHub, code/wav2tfrd.py; see docs/transcription.md, section 2.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class LabelConfig(BaseModel):
         widening: Frames on either side of an onset that count as positive (0 to 2).
         sampling: Which windows make a training epoch: `onset_windows` are centred on every frame
             with an onset; `onset_plus` adds a random share of all other frames; `runs` cuts each
-            recording into runs of labelled frames that meet end to end, with another phase in
-            every epoch, so that convolutions are shared by neighbouring frames.
+            recording into runs of labelled frames that meet end to end and cover all of it, in
+            every epoch with another phase, so that neighbouring frames share convolutions.
         negative_fraction: Share of frames without onset that `onset_plus` adds.
         end: Labels go to the `last_onset` (the reference) or to the end of the `recording`.
     """
@@ -157,11 +157,13 @@ class FrameLabels:
     def _run_starts(
         self, count: int, length: int, seed: int, epoch: int, recording: int
     ) -> npt.NDArray[np.int64]:
-        n_runs = max(1, -(-count // length)) if count else 0
-        phase = int(derive_rng(seed, "phase", epoch, recording).integers(length))
-        # Runs may reach past the end, where zeros stand; wrapping keeps their number constant.
-        starts = (np.arange(n_runs, dtype=np.int64) * length + phase) % max(count, 1)
-        return np.sort(np.minimum(starts, max(count - length, 0)))
+        n_runs = -(-count // length)
+        # By so much the runs are longer than the recording: the room they can be moved in without
+        # leaving a frame out. Clipping moves what would lie outside onto frames that are there.
+        room = n_runs * length - count
+        phase = int(derive_rng(seed, "phase", epoch, recording).integers(room + 1))
+        starts = np.arange(n_runs, dtype=np.int64) * length - phase
+        return np.clip(starts, 0, max(count - length, 0))
 
     def _centres(self, count: int, seed: int, recording: int) -> npt.NDArray[np.int64]:
         positive = np.unique(self.onset_frames[recording])

@@ -4,7 +4,7 @@ All take scaled frames [batch, channels, time, bins] and give logits for every l
 [batch, label frames] (onset) or [batch, label frames, 88] (pitch). Time convolutions are un-padded,
 so an input of `label frames + 2 x context_frames` gives exactly the labelled frames, whatever their
 number; a run of many labelled frames shares its convolutions, which is what makes training on a CPU
-possible. Sources of the layer tables: `../shared/spec/transcription.md` section 5.
+possible. Layer tables and their sources: docs/transcription.md, section 3.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,7 +44,7 @@ class ModelConfig(BaseModel):
 
     kind: Literal["onset", "pitch_conv", "harmonic"]
     label_frames: int = Field(7, ge=1)
-    channels: tuple[int, ...] = (10, 20)
+    channels: tuple[PositiveInt, ...] = (10, 20)
     dense_units: int = Field(256, ge=1)
     recurrent_units: int = Field(128, ge=1)
     dropout: float = Field(0.5, ge=0, lt=1)
@@ -62,9 +62,13 @@ class ModelConfig(BaseModel):
 
 
 class FrameNetwork(nn.Module):
-    """A network over frames; `context_frames` on either side are consumed by its convolutions."""
+    """A network over frames; `context_frames` on either side are consumed by its convolutions.
+
+    `n_widths` says how many numbers `ModelConfig.channels` has for it.
+    """
 
     context_frames: int
+    n_widths: int
 
     def initialise(self, prior: float | None) -> None:
         """Draw variance-scaled weights; biases 0.1, the output bias at the log-odds of `prior`."""
@@ -109,29 +113,30 @@ class OnsetNet(FrameNetwork):
 
     Two un-padded convolutions (15 bins x 3 frames, 13 bins x 3 frames) each with a pool, a dense
     layer, a BiLSTM and one output. With 11 x 356 x 2 inputs and 10 and 20 maps the sizes are those
-    of the spec's table: 7 x 80 x 20 before the dense layer.
+    of the published table: 7 x 80 x 20 before the dense layer.
     """
 
     context_frames = 2
+    n_widths = 2
 
     def __init__(self, spec: FeatureSpec, config: ModelConfig) -> None:
         super().__init__()
-        first, second = _exactly(config, 2)
+        first, second = config.channels
         stride = config.frequency_stride
         self.first = _convolution(spec.channels, first, (3, 15), stride=(1, stride))
         self.second = _convolution(first, second, (3, 13))
-        bins = -(-((spec.bins - 15) // stride + 1) // 2)
-        bins = -(-(bins - 12) // 2)
-        if bins < 1:
-            raise ConfigError(
-                "model.frequency_stride", f"leaves no bins of {spec.bins}", "Lower it"
-            )
-        self.dense = nn.Linear(second * bins, config.dense_units)
+        self.dense = nn.Linear(second * self.bins_left(spec, config), config.dense_units)
         self.recurrent = nn.LSTM(
             config.dense_units, config.recurrent_units, batch_first=True, bidirectional=True
         )
         self.output = nn.Linear(2 * config.recurrent_units, 1)
         self.initialise(config.prior)
+
+    @staticmethod
+    def bins_left(spec: FeatureSpec, config: ModelConfig) -> int:
+        """Return the bins that the convolutions and pools leave; below 1 where they do not fit."""
+        bins = -(-((spec.bins - 15) // config.frequency_stride + 1) // 2)
+        return -(-(bins - 12) // 2)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return logits [batch, time - 4] of frames [batch, channels, time, bins]."""
@@ -148,25 +153,31 @@ class PitchConvNet(FrameNetwork):
     """
 
     context_frames = 4
+    n_widths = 5
 
     def __init__(self, spec: FeatureSpec, config: ModelConfig) -> None:
         super().__init__()
-        maps = (spec.channels, *_exactly(config, 5))
+        maps = (spec.channels, *config.channels)
         self.convolutions = nn.ModuleList(
             _convolution(maps[i], maps[i + 1], (3, 5), padding=(1 if i == 1 else 0, 0))
             for i in range(5)
         )
-        bins = spec.bins
-        for pooled in (False, True, False, True, True):
-            bins = bins - 4
-            bins = -(-bins // 2) if pooled else bins
         self.dropout = nn.Dropout(config.dropout)
-        self.dense = nn.Linear(maps[-1] * bins, config.dense_units)
+        self.dense = nn.Linear(maps[-1] * self.bins_left(spec, config), config.dense_units)
         self.recurrent = nn.LSTM(
             config.dense_units, config.recurrent_units, batch_first=True, bidirectional=True
         )
         self.output = nn.Linear(2 * config.recurrent_units, N_KEYS)
         self.initialise(config.prior)
+
+    @staticmethod
+    def bins_left(spec: FeatureSpec, config: ModelConfig) -> int:
+        """Return the bins that the convolutions and pools leave; below 1 where they do not fit."""
+        bins = spec.bins
+        for pooled in (False, True, False, True, True):
+            bins = bins - 4
+            bins = -(-bins // 2) if pooled else bins
+        return bins
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return logits [batch, time - 8, 88] of frames [batch, channels, time, bins]."""
@@ -194,17 +205,12 @@ class HarmonicNet(FrameNetwork):
     """
 
     context_frames = 6
+    n_widths = 2
     HARMONIC_SEMITONES = (-12, 0, 12, 19, 24, 28)
 
     def __init__(self, spec: FeatureSpec, config: ModelConfig) -> None:
         super().__init__()
-        if spec.kind != "cqt" or spec.bins_per_octave % 12 or abs(spec.fmin_hz - 27.5) > 0.01:
-            raise ConfigError(
-                "model.kind=harmonic",
-                "needs a CQT from 27.5 Hz with whole bins per semitone, so that a key is a bin",
-                "Use features.kind=cqt, or another pitch network (pitch.model.kind=pitch_conv)",
-            )
-        local, shared = _exactly(config, 2)
+        local, shared = config.channels
         per_semitone = spec.bins_per_octave // 12
         width = 2 * per_semitone + 1
         self.local = _convolution(
@@ -233,16 +239,6 @@ class HarmonicNet(FrameNetwork):
         return logits[:, 0]
 
 
-def _exactly(config: ModelConfig, count: int) -> tuple[int, ...]:
-    if len(config.channels) != count:
-        raise ConfigError(
-            "model.channels",
-            f"{config.kind} has {count} convolution widths, got {len(config.channels)}",
-            f"Give {count} numbers",
-        )
-    return config.channels
-
-
 NETWORKS: dict[str, type[OnsetNet] | type[PitchConvNet] | type[HarmonicNet]] = {
     "onset": OnsetNet,
     "pitch_conv": PitchConvNet,
@@ -250,6 +246,41 @@ NETWORKS: dict[str, type[OnsetNet] | type[PitchConvNet] | type[HarmonicNet]] = {
 }
 
 
+def check_network(spec: FeatureSpec, config: ModelConfig) -> None:
+    """Check that a network can be built on these features.
+
+    Raises:
+        ConfigError: It cannot; the setting at fault is named.
+    """
+    network = NETWORKS[config.kind]
+    if len(config.channels) != network.n_widths:
+        raise ConfigError(
+            "model.channels",
+            f"{config.kind} has {network.n_widths} convolution widths, got {len(config.channels)}",
+            f"Give {network.n_widths} numbers",
+        )
+    if not issubclass(network, HarmonicNet):
+        if network.bins_left(spec, config) < 1:
+            stride = config.frequency_stride if config.kind == "onset" else 1
+            raise ConfigError(
+                "model.frequency_stride" if stride > 1 else "features.bins",
+                f"the convolutions of {config.kind} leave no bins of {spec.bins}",
+                "Lower it" if stride > 1 else "Use more bins",
+            )
+    elif spec.kind != "cqt" or spec.bins_per_octave % 12 or abs(spec.fmin_hz - 27.5) > 0.01:
+        raise ConfigError(
+            "model.kind=harmonic",
+            "needs a CQT from 27.5 Hz with whole bins per semitone, so that a key is a bin",
+            "Use features.kind=cqt, or another pitch network "
+            "(pitch.model.kind=pitch_conv with pitch.model.channels=[8,16,32,64,128])",
+        )
+
+
 def build_network(spec: FeatureSpec, config: ModelConfig) -> FrameNetwork:
-    """Build the network that a configuration names, with freshly drawn weights."""
+    """Build the network that a configuration names, with freshly drawn weights.
+
+    Raises:
+        ConfigError: The network does not fit the features.
+    """
+    check_network(spec, config)
     return NETWORKS[config.kind](spec, config)

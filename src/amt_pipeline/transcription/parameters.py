@@ -7,6 +7,7 @@ parameters that were not checked.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -101,11 +102,14 @@ def choose_preset(name: PresetName, *, announce: bool = True) -> str:
 
         chosen = "reference" if torch.cuda.is_available() else "cpu"
     if announce:
-        how = "chosen for this machine" if name == "auto" else "as asked"
-        logger.info(
-            "Preset %s (%s); choose with --params preset=cpu or preset=reference", chosen, how
-        )
+        _announce(chosen, "chosen for this machine" if name == "auto" else "as asked")
     return chosen
+
+
+@functools.lru_cache
+def _announce(preset: str, how: str) -> None:
+    # Cached: once per process is enough.
+    logger.info("Preset %s (%s); choose with --params preset=cpu or preset=reference", preset, how)
 
 
 def resolve_features(preset: Settings, features: Settings) -> FeatureSpec:

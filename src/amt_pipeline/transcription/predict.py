@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.training.device import autocast
 from amt_pipeline.transcription.decode import VoteAccumulator
 from amt_pipeline.transcription.notes import N_KEYS
@@ -46,15 +47,26 @@ def predict_frames(
 
     Returns:
         [frames] (onset) or [frames, 88] (pitch) probabilities.
+
+    Raises:
+        ConfigError: The stride is longer than a window, so that frames would go without a vote.
     """
     import torch
 
     n_frames, length = len(frames), config.model.label_frames
+    stride = vote_stride_frames or default_stride(length)
+    if stride > length:
+        raise ConfigError(
+            f"transcribe.vote_stride_frames={stride}",
+            f"is more than the {length} labelled frames of the {config.name} network, which would "
+            "leave frames without a vote",
+            f"Use {length} or less",
+        )
     accumulator = VoteAccumulator(n_frames, None if config.name == "onset" else N_KEYS)
     if n_frames == 0:
         return accumulator.mean()
     peak = torch.from_numpy(_peak(frames)).to(device)
-    starts = window_starts(n_frames, length, vote_stride_frames or default_stride(length))
+    starts = window_starts(n_frames, length, stride)
     size = max(1, BATCH_FRAMES // length)
     with torch.inference_mode(), autocast(precision, device):
         for first in range(0, len(starts), size):
@@ -75,10 +87,11 @@ def default_stride(label_frames: int) -> int:
 def window_starts(n_frames: int, length: int, stride: int) -> npt.NDArray[np.int64]:
     """Return window starts such that every frame gets length / stride votes where it can.
 
-    With the published stride of 1 and 5 frames of padding (2 of them context, so 3 labelled frames
-    outside at either end of a 7-frame window) the first three frames get 4, 5 and 6 votes.
+    The stride is at most the length. With the published stride of 1 and 5 frames of padding (2 of
+    them context, so 3 labelled frames outside at either end of a 7-frame window) the first three
+    frames get 4, 5 and 6 votes.
     """
-    outside = length // 2 if stride == 1 else (length - stride if stride < length else 0)
+    outside = length // 2 if stride == 1 else length - stride
     last = max(n_frames - length + outside, -outside)
     starts = np.arange(-outside, last + stride, stride, dtype=np.int64)
     return starts[starts < n_frames]

@@ -25,7 +25,12 @@ from amt_pipeline.transcription.augment import (
     vary_keys,
 )
 from amt_pipeline.transcription.labels import FrameLabels, LabelConfig
-from amt_pipeline.transcription.models import FrameNetwork, ModelConfig, build_network
+from amt_pipeline.transcription.models import (
+    FrameNetwork,
+    ModelConfig,
+    build_network,
+    check_network,
+)
 from amt_pipeline.transcription.note_table import read_note_table
 
 if TYPE_CHECKING:
@@ -84,8 +89,12 @@ class FrameTaskConfig(BaseModel):
             raise ValueError(
                 f"model.kind={self.model.kind} is not a network of the task {self.name}"
             )
-        if self.augment.transpose_semitones and self.features.kind != "cqt":
-            raise ValueError("augment.transpose_semitones needs features.kind=cqt")
+        check_network(self.features, self.model)
+        cqt = self.features.kind == "cqt" and self.features.bins_per_octave % 12 == 0
+        if self.augment.transpose_semitones and not cqt:
+            raise ValueError(
+                "augment.transpose_semitones needs features.kind=cqt with whole bins per semitone"
+            )
         return self
 
 

@@ -1,0 +1,87 @@
+"""Functions of the standard library and of the package stand in: workers find those by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from amt_pipeline.core.errors import StorageError, UserError
+from amt_pipeline.core.files import read_json, write_json, write_text
+from amt_pipeline.core.hashing import file_sha256
+from amt_pipeline.core.parallel import Failure, cpu_count, map_items, worker_count
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Three JSON files, the second one damaged."""
+    paths = [tmp_path / f"{number}.json" for number in range(3)]
+    for number, path in enumerate(paths):
+        write_json(path, number)
+    paths[1].write_text("{")
+    return paths
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_and_failures_come_with_their_item(workers: int, files: list[Path]) -> None:
+    outcomes = dict(map_items(read_json, files, workers=workers, label="Read"))
+    assert outcomes.keys() == set(files)
+    assert outcomes[files[0]] == 0
+    assert outcomes[files[2]] == 2
+    failure = outcomes[files[1]]
+    assert isinstance(failure, Failure)
+    assert type(failure.error) is UserError
+    assert "1.json: cannot be read as JSON" in str(failure.error)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_defect_is_raised(workers: int, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        list(map_items(file_sha256, [tmp_path / "a", tmp_path / "b"], workers=workers, label="x"))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_that_refuses_ends_the_run(workers: int, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    targets = [tmp_path / "file" / name for name in "abcdef"]
+    with pytest.raises(StorageError, match="file/"):
+        list(map_items(partial(write_text, text="x"), targets, workers=workers, label="Write"))
+
+
+def test_items_come_back_as_they_finish(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    wait = f"for i in $(seq 600); do [ -e '{flag}' ] && break; sleep 0.05; done; [ -e '{flag}' ]"
+    touch = f"touch '{flag}'"
+    outcomes = list(map_items(os.system, [wait, touch], workers=2, label="x"))
+    assert outcomes == [(touch, 0), (wait, 0)]
+
+
+def test_workers_are_processes_with_one_thread_each() -> None:
+    places = dict(map_items(os.readlink, ["/proc/self", "/proc/self/exe"], workers=2, label="x"))
+    assert places["/proc/self"] != str(os.getpid())
+    threads = list(
+        map_items(os.getenv, ["OMP_NUM_THREADS", "MKL_NUM_THREADS"], workers=2, label="x")
+    )
+    assert sorted(threads) == [("MKL_NUM_THREADS", "1"), ("OMP_NUM_THREADS", "1")]
+
+
+def test_one_worker_or_one_item_needs_no_process() -> None:
+    assert list(map_items(os.readlink, ["/proc/self"], workers=4, label="x")) == [
+        ("/proc/self", str(os.getpid()))
+    ]
+    assert list(map_items(os.readlink, [], label="x")) == []
+
+
+def test_a_killed_worker_is_named_with_a_remedy() -> None:
+    with pytest.raises(UserError, match=r"2 worker processes: .*memory.*fewer workers"):
+        list(map_items(signal.raise_signal, [signal.SIGKILL] * 2, workers=2, label="x"))
+
+
+def test_worker_count() -> None:
+    assert worker_count(3) == 3
+    assert worker_count(None) == cpu_count() >= 1
+    assert cpu_count() <= len(os.sched_getaffinity(0))
