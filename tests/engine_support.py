@@ -5,7 +5,7 @@ Tests reach it through the fixtures of `engine_fixtures`; child processes import
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,9 @@ class SyntheticTask:
         self, store_folder: Path, *, hidden: int = 8, masked: bool = True, **training: Any
     ) -> None:
         self.training = TrainingConfig(**{**TRAINING, **training})
-        self.hidden, self.masked, self.poison = hidden, masked, False
+        self.hidden, self.masked = hidden, masked
+        self.before_step: Callable[[int], object] = lambda step: None
+        self.poisoned_from_step = 10**9
         store = FrameStore.open(store_folder, SPEC)
         self.readers = {split: WindowReader(store, list(ids)) for split, ids in SPLITS.items()}
         ids = [name for names in SPLITS.values() for name in names]
@@ -109,10 +111,11 @@ class SyntheticTask:
         return windows[order]
 
     def training_batch(self, windows: Windows, step: int) -> Batch:
+        self.before_step(step)
         batch = self.batch("train", windows)
         noise = derive_rng(self.training.seed, "noise", step).normal(0, 0.01, batch.inputs[0].shape)
         frames = batch.inputs[0] + torch.from_numpy(noise.astype(np.float32))
-        if self.poison:
+        if step >= self.poisoned_from_step:
             frames = frames * float("nan")
         return Batch((frames,), batch.targets, batch.valid)
 

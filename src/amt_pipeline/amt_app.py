@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import click
 import typer
 
 import amt_pipeline
@@ -33,8 +34,12 @@ def command(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            with one_line_errors():
-                return function(*args, **kwargs)
+            try:
+                with one_line_errors():
+                    return function(*args, **kwargs)
+            except click.exceptions.Exit as ending:
+                # typer brings its own click, whose Exit is another class.
+                raise typer.Exit(ending.exit_code) from None
 
         app.command(name)(guarded)
         return function

@@ -91,13 +91,17 @@ def score(
 def rank(
     curve: Annotated[Path, typer.Argument(help="Event file or folder, or TensorBoard's CSV.")],
     tag: Annotated[str | None, typer.Option(help="Which scalar, if there are several.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for table, PNG.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for ranking.csv, ranking.png.")
+    ] = None,
     lower_is_better: Annotated[bool, typer.Option(help="Rank a loss.")] = False,
 ) -> None:
     """Rank the steps of a validation curve, best first."""
     from amt_pipeline.core.files import write_text
     from amt_pipeline.ranking.choice import rank_curve
     from amt_pipeline.ranking.curves import read_curve
+    from amt_pipeline.reporting.curves import ranking_image
+    from amt_pipeline.reporting.style import save_png
 
     table = rank_curve(read_curve(curve, tag), higher_is_better=not lower_is_better)
     typer.echo(table.head(10).to_string(index=False))
@@ -105,6 +109,7 @@ def rank(
         typer.echo(f"... {len(table)} steps in all")
     if out is not None:
         write_text(out / "ranking.csv", table.to_csv(index=False))
+        save_png(ranking_image(table, title=f"Curve {curve.name}"), out / "ranking.png")
 
 
 @command("demo")

@@ -6,4 +6,4 @@ from pathlib import Path
 # Test modules are imported by file, so what folders share is found by the path of `tests`.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from engine_fixtures import limit_file_size  # noqa: E402, F401
+from engine_fixtures import limit_file_size  # noqa: F401

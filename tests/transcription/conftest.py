@@ -18,6 +18,8 @@ from amt_pipeline.ranking.rank import BEST_FILE
 from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.training.checkpoints import copy_checkpoint, list_checkpoints
 from amt_pipeline.training.loop import train
+from amt_pipeline.transcription.corpus_ingest import CorpusIngestion, ingest_corpus
+from amt_pipeline.transcription.ingest import IngestConfig
 from amt_pipeline.transcription.metadata import COLUMNS
 from amt_pipeline.transcription.note_files import write_midi
 from amt_pipeline.transcription.note_table import write_note_table
@@ -34,9 +36,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "onset": {
         "kind": "onset",
         "label_frames": 31,
-        "channels": (4, 4),
-        "dense_units": 16,
-        "recurrent_units": 8,
+        "channels": (8, 16),
+        "dense_units": 32,
+        "recurrent_units": 16,
+        "prior": 0.2,
     },
     "pitch": {"kind": "harmonic", "label_frames": 31, "channels": (4, 8), "prior": 0.02},
 }
@@ -54,16 +57,18 @@ class FrameCorpus:
 
 
 def random_notes(rng: np.random.Generator, seconds: float, count: int) -> Notes:
-    onset_s = np.sort(rng.uniform(0.2, seconds - 0.5, count))
+    onset_s = np.sort(rng.uniform(0.1, seconds - 0.3, count))
     return Notes.from_arrays(onset_s, onset_s + 0.3, rng.integers(33, 85, count))
 
 
 def frames_of(notes: Notes, n_frames: int, spec: FeatureSpec = SPEC) -> np.ndarray:
-    """Draw each note as a decaying line in the bin of its key and of its octave."""
-    frames = np.full((n_frames, spec.bins, spec.channels), 1e-3, np.float32)
+    """Draw each note, soft or loud, as a decaying line in the bins of its key and its octave."""
+    rng = np.random.default_rng(int(notes.pitch.sum()))
+    frames = 0.005 * rng.random((n_frames, spec.bins, spec.channels), np.float32)
     for first, pitch in zip(spec.grid.frames_of(notes.onset_s), notes.pitch, strict=True):
+        loudness = 10 ** rng.uniform(-1, 0)
         decay = np.exp(-np.arange(n_frames - first) / 12.0)[:, None]
-        for above, level in ((0, 1.0), (12, 0.5)):
+        for above, level in ((0, loudness), (12, 0.5 * loudness)):
             at = (int(pitch) - 21 + above) * spec.bins_per_octave // 12
             if at < spec.bins:
                 frames[first:, at] += (level * decay).astype(np.float32)
@@ -96,7 +101,9 @@ def make_config(name: str, **changes: Any) -> FrameTaskConfig:
         "training": {
             "epochs": 4,
             "batch_size": 4,
-            "learning_rate": 0.02,
+            "learning_rate": 0.01,
+            "decay_rate": 0.9,
+            "decay_steps": 10,
             "dense_l2": 0.0,
             "save_every_steps": 1000,
             "threads": 1,
@@ -179,6 +186,23 @@ def make_corpus(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def ingest(tmp_path: Path) -> Callable[..., CorpusIngestion]:
+    """Ingests a corpus into the test's folder, inline."""
+
+    def run(root: Path, into: str = "data", **settings: Any) -> CorpusIngestion:
+        return ingest_corpus(
+            root,
+            None,
+            store_folder=tmp_path / into / "frames",
+            notes_folder=tmp_path / into / "notes",
+            spec=SPEC,
+            config=IngestConfig.model_validate({"workers": 1, **settings}),
+        )
+
+    return run
+
+
+@pytest.fixture
 def tones() -> Callable[..., None]:
     """Writes a sound file of decaying sines."""
     return write_tones
@@ -204,8 +228,10 @@ def make_frame_corpus(tmp_path: Path) -> Callable[..., FrameCorpus]:
 def trained_models(tmp_path_factory: pytest.TempPathFactory, frame_corpus: FrameCorpus) -> Path:
     """A models folder whose small networks learned the frames of `frame_corpus`; read only."""
     folder = tmp_path_factory.mktemp("models")
-    for name, epochs in (("onset", 25), ("pitch", 25)):
-        task = make_task(make_config(name, training={"epochs": epochs}), frame_corpus)
+    for name, epochs in (("onset", 20), ("pitch", 10)):
+        task = make_task(
+            make_config(name, training={"epochs": epochs, "save_every_steps": 20}), frame_corpus
+        )
         train(task, folder / name)
         newest = list_checkpoints(folder / name)[-1]
         copy_checkpoint(newest, folder / name / "best", {BEST_FILE: {"threshold": 0.4}})

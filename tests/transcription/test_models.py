@@ -20,7 +20,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "pitch_conv": {"channels": (1, 2, 2, 2, 2), "dense_units": 4, "recurrent_units": 3},
     "harmonic": {"channels": (2, 3)},
 }
-CONTEXT = {"onset": 2, "pitch_conv": 4, "harmonic": 6}
+CONTEXT = {"onset": 2, "pitch_conv": 4, "harmonic": 18}
 
 
 def network(kind: str, spec: FeatureSpec = CQT, **settings: Any) -> FrameNetwork:
@@ -93,9 +93,10 @@ def test_harmonic_network_has_few_weights() -> None:
     first, shared = 16, 32
     net = network("harmonic", channels=(first, shared))
     local = (2 * 3 * 9 + 1 + 2) * first
-    gather = (6 * first + 1 + 2) * shared
+    gather = (12 * first + 1 + 2) * shared
     refine = (2 * (shared * 15 + 3) + shared * 3 + 3) * shared
-    assert count(net) == local + gather + refine + shared + 1
+    registers = 2 * shared * 88
+    assert count(net) == local + gather + refine + registers + shared + 1 == 46_897
 
 
 def count(net: nn.Module) -> int:
@@ -113,13 +114,14 @@ def unsettle(net: FrameNetwork) -> FrameNetwork:
 
 def test_run_of_the_harmonic_network_says_what_single_windows_say() -> None:
     net = unsettle(network("harmonic"))
-    frames = torch.rand(1, 2, 40, 356)
+    labels, context = 5, net.context_frames
+    frames = torch.rand(1, 2, 24 + labels - 1 + 2 * context, 356)
     with torch.inference_mode():
         run = net(frames)[0]
-        windows = torch.cat([frames[:, :, t : t + 17] for t in range(24)])  # 5 labels, 6 + 6 around
+        windows = torch.cat([frames[:, :, t : t + labels + 2 * context] for t in range(24)])
         single = net(windows)
     for t in range(24):
-        torch.testing.assert_close(single[t], run[t : t + 5], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(single[t], run[t : t + labels], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["onset", "pitch_conv"])
@@ -143,12 +145,12 @@ def test_convolutions_of_a_run_are_those_of_windows_but_for_the_padded_ends(kind
 
 def test_harmonic_network_transposes_with_its_input() -> None:
     net = unsettle(network("harmonic"))
-    frames = torch.rand(1, 2, 20, 356)
+    frames = torch.rand(1, 2, 40, 356)
     higher = torch.roll(frames, 4, dims=3)  # one semitone
     with torch.inference_mode():
         plain, shifted = net(frames)[0], net(higher)[0]
-    # Keys whose harmonics (12 below, 28 above) and neighbours (2 on either side) are in range.
-    keys = torch.arange(15, 56)
+    # Keys whose harmonics (12 below, 43 above) and neighbours (2 on either side) are in range.
+    keys = torch.arange(15, 41)
     torch.testing.assert_close(shifted[:, keys + 1], plain[:, keys], rtol=1e-4, atol=1e-5)
     assert not torch.allclose(shifted[:, keys], plain[:, keys])
 

@@ -34,16 +34,20 @@ def extract_frames(samples: npt.NDArray[np.float32], spec: FeatureSpec) -> npt.N
     n_frames = spec.grid.frame_count(n_samples)
     if n_frames == 0:
         return np.zeros((0, spec.bins, spec.channels), spec.dtype)
+    frames = np.empty((n_frames, spec.bins, spec.channels), spec.dtype)
+    limit = np.finfo(spec.dtype).max
     waveform = np.ascontiguousarray(samples.T, dtype=np.float32)
     if n_samples < spec.sample_rate:
         waveform = np.pad(waveform, ((0, 0), (0, spec.sample_rate - n_samples)))
     with warnings.catch_warnings():
         # A recording of a few seconds is shorter than the longest filter; the result stays defined.
         warnings.filterwarnings("ignore", message="n_fft=.*too large")
-        magnitudes = _cqt(waveform, spec) if spec.kind == "cqt" else _mel(waveform, spec)
-    limit = np.finfo(spec.dtype).max
-    frames = np.minimum(magnitudes[:, :, :n_frames].transpose(2, 1, 0), limit)
-    return np.ascontiguousarray(frames, dtype=spec.dtype)
+        transform = _cqt if spec.kind == "cqt" else _mel
+        # Channel by channel: the transform's intermediate arrays are what fills the memory.
+        for position, channel in enumerate(waveform):
+            magnitudes = transform(channel, spec)[:, :n_frames]
+            frames[:, :, position] = np.minimum(magnitudes, limit).T
+    return frames
 
 
 def _cqt(waveform: npt.NDArray[np.float32], spec: FeatureSpec) -> npt.NDArray[np.float32]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from amt_pipeline.core.errors import CheckpointError, MissingPredecessorError
+from amt_pipeline.core.errors import CheckpointError, CorpusError, MissingPredecessorError
 from amt_pipeline.ranking.choice import build_ranking, choose
 from amt_pipeline.ranking.evaluate import UnitHistograms, evaluate_checkpoints, mean_f1
 from amt_pipeline.training.checkpoints import copy_checkpoint, list_checkpoints, read_state
@@ -84,21 +84,28 @@ def rank_checkpoints(
     Raises:
         MissingPredecessorError: There is no checkpoint.
         CheckpointError: One is damaged (it is named), or the run is of another corpus.
+        CorpusError: The validation split is empty.
     """
     checkpoints = [p for p in list_checkpoints(checkpoints_folder) if read_state(p).regular]
     if not checkpoints:
         raise MissingPredecessorError(
             checkpoints_folder,
             "holds no checkpoint",
-            f"Run `kedro run --pipeline train_{task.name}`",
+            f"Run `kedro run --pipelines train_{task.name}`",
         )
     if trained_on is not None and trained_on != task.fingerprint():
         raise CheckpointError(
             checkpoints_folder,
             "was trained on other data or features than are ingested now",
-            f"Run `kedro run --pipeline train_{task.name}`, or ingest the former corpus again",
+            f"Run `kedro run --pipelines train_{task.name}`, or ingest the former corpus again",
         )
     results = evaluate_checkpoints(task, checkpoints, "validation", cache_folder, evaluation)
+    if not results[0]:
+        raise CorpusError(
+            task.label,
+            f"the validation split has no {task.unit}, so nothing can be ranked",
+            "Ingest a corpus with a validation split",
+        )
     steps = [read_state(path).step for path in checkpoints]
     table = build_ranking(
         steps,
@@ -115,7 +122,7 @@ def rank_checkpoints(
     (training,) = evaluate_checkpoints(
         task, [checkpoints[position]], "train", cache_folder, evaluation
     )
-    validation = _means(results[position])
+    validation, on_train = _means(results[position]), _means(training)
     warnings = [*choice.warnings, *table.attrs.get("warnings", [])]
     best: dict[str, Any] = {
         "task": task.name,
@@ -125,8 +132,8 @@ def rank_checkpoints(
         "reason": choice.reason,
         "warnings": warnings,
         "threshold": threshold,
-        "validation": {**validation, "tuned_f1": tuned_f1},
-        "train": _means(training),
+        "validation": _storable({**validation, "tuned_f1": tuned_f1}),
+        "train": _storable(on_train),
         "n_checkpoints": len(checkpoints),
     }
     for warning in warnings:
@@ -134,8 +141,7 @@ def rank_checkpoints(
     copy_checkpoint(checkpoints[position], best_folder, {BEST_FILE: best})
     logger.info(
         "%s: chose step %d of %d checkpoints, validation F1 %.4f, train F1 %.4f (%s)",
-        task.label, choice.step, len(checkpoints), best["validation"]["f1"], best["train"]["f1"],
-        choice.reason,
+        task.label, choice.step, len(checkpoints), validation["f1"], on_train["f1"], choice.reason,
     )  # fmt: skip
     return RankingOutcome(table, _per_unit(steps, results), best)
 
@@ -167,6 +173,11 @@ def _means(units: UnitHistograms) -> dict[str, float]:
         "auc": pooled.auc(),
         **{f"pooled_{name}": value for name, value in pooled.scores().items()},
     }
+
+
+def _storable(scores: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN: the area under the curve of targets of one class is null."""
+    return {name: None if np.isnan(value) else value for name, value in scores.items()}
 
 
 def _per_unit(steps: list[int], results: list[UnitHistograms]) -> pd.DataFrame:

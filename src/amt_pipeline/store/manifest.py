@@ -184,7 +184,7 @@ def check_bad_fraction(
     raise CorpusError(
         where,
         f"{n_bad} of {n_all} recordings cannot be used, at most {max_bad_fraction:.1%} may{tail}",
-        "See the quarantine table; repair the files, or raise ingest.max_bad_fraction",
+        "See the log, which names them all; repair the files, or raise ingest.max_bad_fraction",
     )
 
 

@@ -109,6 +109,10 @@ def ingest_corpus(
         sum(recording.reused for recording in done.values()), n_bad,
         time.monotonic() - started_s,
     )  # fmt: skip
+    if n_bad:
+        logger.warning(
+            "%d of %d recordings were left out; the quarantine table says why", n_bad, n_all
+        )
     return CorpusIngestion(manifest, quarantine, summary)
 
 

@@ -2,12 +2,14 @@
 
 A network's own threshold maximises its frame-wise F1; what counts is the note F1 of both networks
 together. Both networks run over each validation recording once; the picker and the scorer are fast
-enough to try every pair of a grid.
+enough to try every pair of a grid. What was tuned for the same weights, recordings and settings is
+taken as it is.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +18,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from amt_pipeline.core.errors import CorpusError
+from amt_pipeline.core.errors import CorpusError, UserError
+from amt_pipeline.core.files import read_json
+from amt_pipeline.core.hashing import value_sha256
 from amt_pipeline.core.parallel import Failure, map_items
 from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.transcription.decode import pick_notes
-from amt_pipeline.transcription.model_folder import ModelFolder
+from amt_pipeline.transcription.model_folder import JOINT_FILE, ModelFolder
 from amt_pipeline.transcription.note_table import read_note_table
+from amt_pipeline.transcription.run import process_count
 from amt_pipeline.transcription.scoring import score_notes
 from amt_pipeline.transcription.transcribe import TranscriptionConfig, predict_both
 
 logger = logging.getLogger(__name__)
 
+TASKS = ("onset", "pitch")
 GRID = tuple(round(0.1 + 0.05 * step, 2) for step in range(15))
 """Probabilities tried for either threshold: 0.1 to 0.8."""
+PUBLISHED = (0.5, 0.6)
+"""Onset and pitch threshold of the reference."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,11 @@ class TuningJob:
     notes_folder: Path
     config: TranscriptionConfig
 
+    @property
+    def reference_path(self) -> Path:
+        """The note table that is the truth."""
+        return self.notes_folder / f"{self.recording_id}.parquet"
+
 
 def tune_thresholds(
     models: ModelFolder,
@@ -52,6 +65,9 @@ def tune_thresholds(
 ) -> dict[str, Any]:
     """Return the pair of thresholds with the highest mean note F1 over validation recordings.
 
+    The result of an earlier call, if the caller kept it as the models folder's `JOINT_FILE`, is
+    returned when it still holds.
+
     Args:
         models: The trained transcriber.
         recordings: Ids of the validation split.
@@ -61,7 +77,7 @@ def tune_thresholds(
 
     Returns:
         JSON-able: onset, pitch, validation_f1 (None if both were given), recordings, model (key of
-        the weights they are for).
+        the weights they are for), and key (of all they depend on) where they were tuned.
 
     Raises:
         CorpusError: There is no validation recording to tune on.
@@ -75,24 +91,35 @@ def tune_thresholds(
     jobs = [
         TuningJob(name, models.folder, store_folder, notes_folder, config) for name in recordings
     ]
-    tables = []
+    key = _key(models, jobs, config)
+    known = _known(models.folder / JOINT_FILE, key)
+    if known is not None:
+        logger.info("Thresholds: onset %.2f, pitch %.2f, tuned before", *map(known.get, TASKS))
+        return known
+    tables = {}
+    count = process_count(config, len(jobs))
     outcomes = map_items(
-        note_f1_grid, jobs, workers=config.workers, label="Tune thresholds", unit="recording"
+        note_f1_grid, jobs, workers=count, label="Tune thresholds", unit="recording"
     )
-    for _, outcome in outcomes:
+    for job, outcome in outcomes:
         if isinstance(outcome, Failure):
             raise outcome.error
-        tables.append(outcome)
-    mean = np.mean(tables, axis=0)
+        tables[job.recording_id] = outcome
+    # In a fixed order: sums of rounded numbers, and so which of near-equals wins, depend on it.
+    mean = np.mean([tables[name] for name in recordings], axis=0)
     onset_at = _candidates(config.onset_threshold)
     pitch_at = _candidates(config.pitch_threshold)
-    best = np.unravel_index(int(np.argmax(mean)), mean.shape)
+    # Few recordings leave many equals: the one nearest to the published pair is taken.
+    equals = np.argwhere(mean >= mean.max() - 1e-9)
+    pairs = [(onset_at[row], pitch_at[column]) for row, column in equals.tolist()]
+    onset, pitch = min(pairs, key=lambda pair: math.dist(pair, PUBLISHED))
     result = {
-        "onset": onset_at[int(best[0])],
-        "pitch": pitch_at[int(best[1])],
-        "validation_f1": float(mean[best]),
+        "onset": onset,
+        "pitch": pitch,
+        "validation_f1": float(mean.max()),
         "recordings": len(recordings),
         "model": models.key,
+        "key": key,
     }
     logger.info(
         "Thresholds: onset %.2f, pitch %.2f give note F1 %.4f on %d validation recordings",
@@ -105,7 +132,7 @@ def note_f1_grid(job: TuningJob) -> npt.NDArray[np.float64]:
     """Return note F1 [onset thresholds, pitch thresholds] of one recording."""
     models = ModelFolder.open(job.models_folder)
     frames = FrameStore.open(job.store_folder, models.onset.features).frames(job.recording_id)
-    reference = read_note_table(job.notes_folder / f"{job.recording_id}.parquet")
+    reference = read_note_table(job.reference_path)
     onset, pitch = predict_both(models, frames, job.config, threads=1)
     seconds = models.onset.features.grid.seconds_per_frame
     scores = [
@@ -116,6 +143,28 @@ def note_f1_grid(job: TuningJob) -> npt.NDArray[np.float64]:
         for o in _candidates(job.config.onset_threshold)
     ]
     return np.array(scores)
+
+
+def _key(models: ModelFolder, jobs: Sequence[TuningJob], config: TranscriptionConfig) -> str:
+    """Return a hash of all that the tuned thresholds depend on."""
+    contents = []
+    for job in jobs:
+        entry = FrameStore.open(job.store_folder).entry(job.recording_id)
+        reference = read_note_table(job.reference_path)
+        notes = [reference.onset_s.tolist(), reference.pitch.tolist()]
+        contents.append([job.recording_id, entry.content_sha256, notes])
+    settings = config.model_dump(
+        exclude={"device", "workers", "save_probabilities", "audio_folder"}
+    )
+    return value_sha256([models.key, contents, settings, GRID])
+
+
+def _known(path: Path, key: str) -> dict[str, Any] | None:
+    try:
+        values = read_json(path)
+    except UserError:
+        return None  # not there, or damaged: tuned again
+    return values if isinstance(values, dict) and values.get("key") == key else None
 
 
 def _candidates(fixed: float | None) -> tuple[float, ...]:

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from amt_pipeline.core.errors import CheckpointError, ConfigError, MissingPredecessorError
+from amt_pipeline.core.errors import (
+    CheckpointError,
+    ConfigError,
+    MissingPredecessorError,
+    UserError,
+)
 from amt_pipeline.core.files import read_json
 from amt_pipeline.core.hashing import value_sha256
 from amt_pipeline.ranking.rank import BEST_FILE
@@ -68,11 +73,11 @@ class ModelFolder:
                 raise MissingPredecessorError(
                     best,
                     f"there is no chosen {task} checkpoint",
-                    f"Run `kedro run --pipeline rank_{task}`",
+                    f"Run `kedro run --pipelines rank_{task}`",
                 )
             hashes.append(verify_checkpoint(best)[WEIGHTS_FILE])
             configs[task] = _config_of(best)
-            thresholds[task] = float(read_json(best / BEST_FILE)["threshold"])
+            thresholds[task] = _threshold_of(best)
         if configs["onset"].features != configs["pitch"].features:
             raise ConfigError(
                 folder,
@@ -100,6 +105,17 @@ class ModelFolder:
         if joint.get("model") != self.key:
             return None
         return {"onset": float(joint["onset"]), "pitch": float(joint["pitch"])}
+
+
+def _threshold_of(checkpoint: Path) -> float:
+    try:
+        return float(read_json(checkpoint / BEST_FILE)["threshold"])
+    except (UserError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            checkpoint / BEST_FILE,
+            "does not say its threshold",
+            "Rank the checkpoints again; the chosen one is copied with its threshold",
+        ) from error
 
 
 def _config_of(checkpoint: Path) -> FrameTaskConfig:

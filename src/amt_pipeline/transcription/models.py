@@ -198,15 +198,21 @@ class HarmonicNet(FrameNetwork):
     A key sounds at its fundamental and its harmonics, at the same distances in log-frequency for
     every key; so what is learned from one key holds for all 88, and a few minutes of training do
     what the reference's dense layer needs a large corpus for. A small convolution on the full CQT
-    is evaluated at every semitone; then, for each key, the semitones of its harmonics (1/2, 1, 2,
-    3, 4, 5 times the fundamental) are gathered as channels; convolutions over time and neighbouring
-    keys follow. The first kernel spans two semitones, which takes up that the third and fifth
-    harmonics lie 0.02 and 0.14 semitones beside the tempered ones.
+    is evaluated at every semitone; then, for each key, the semitones of its harmonics (half, 1 to
+    10 and 12 times the fundamental) are gathered as channels; convolutions over time and
+    neighbouring keys follow. The first kernel spans two semitones, which takes up that harmonics
+    lie up to 0.3 semitones beside the tempered ones.
+
+    The harmonics go so high for the sake of the bass: a constant-Q filter at 40 Hz spans over a
+    second, so only its upper harmonics tell when a low key was struck. What differs by register
+    (decay, brightness) is learned as an offset per key after the first layers. Time convolutions are
+    dilated (1, 3, 9 frames), so that a frame sees 0.2 s before and after: in the bass a new note
+    shows only as a slow rise.
     """
 
-    context_frames = 6
+    context_frames = 18
     n_widths = 2
-    HARMONIC_SEMITONES = (-12, 0, 12, 19, 24, 28)
+    HARMONIC_SEMITONES = (-12, 0, 12, 19, 24, 28, 31, 34, 36, 38, 40, 43)
 
     def __init__(self, spec: FeatureSpec, config: ModelConfig) -> None:
         super().__init__()
@@ -217,16 +223,21 @@ class HarmonicNet(FrameNetwork):
             spec.channels, local, (3, width), stride=(1, per_semitone), padding=(0, per_semitone)
         )
         self.gather = _convolution(local * len(self.HARMONIC_SEMITONES), shared, (1, 1))
-        self.refine = nn.Sequential(
-            _convolution(shared, shared, (5, 3), padding=(0, 1)),
-            _convolution(shared, shared, (5, 3), padding=(0, 1)),
-            _convolution(shared, shared, (3, 1)),
+        self.refine = nn.ModuleList(
+            [
+                _convolution(shared, shared, (5, 3), padding=(0, 1)),
+                _convolution(shared, shared, (5, 3), padding=(0, 1), dilation=(3, 1)),
+                _convolution(shared, shared, (3, 1), dilation=(9, 1)),
+            ]
+        )
+        self.register_offsets = nn.ParameterList(
+            [nn.Parameter(torch.zeros(1, shared, 1, N_KEYS)) for _ in range(2)]
         )
         self.output = nn.Conv2d(shared, 1, 1)
         self.initialise(config.prior)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Return logits [batch, time - 12, 88] of frames [batch, channels, time, bins]."""
+        """Return logits [batch, time - 36, 88] of frames [batch, channels, time, bins]."""
         semitones = self.local(frames)
         lowest, highest = min(self.HARMONIC_SEMITONES), max(self.HARMONIC_SEMITONES)
         room = N_KEYS + highest - semitones.shape[3]
@@ -235,7 +246,9 @@ class HarmonicNet(FrameNetwork):
             padded[..., shift - lowest : shift - lowest + N_KEYS]
             for shift in self.HARMONIC_SEMITONES
         ]
-        logits: Tensor = self.output(self.refine(self.gather(torch.cat(keys, dim=1))))
+        hidden = self.gather(torch.cat(keys, dim=1)) + self.register_offsets[0]
+        hidden = self.refine[1](self.refine[0](hidden)) + self.register_offsets[1]
+        logits: Tensor = self.output(self.refine[2](hidden))
         return logits[:, 0]
 
 

@@ -65,7 +65,7 @@ def transcribe_split(
         )
         for name in recordings
     ]
-    outcome = run_jobs(jobs, config.workers)
+    outcome = run_jobs(jobs)
     for error in outcome.failures.values():
         raise error
     return outcome
@@ -86,16 +86,16 @@ def transcribe_files(
         TranscriptionJob(name, models_folder, out_folder, picking, config, audio_path=file)
         for name, file in zip(names, files, strict=True)
     ]
-    return run_jobs(jobs, config.workers)
+    return run_jobs(jobs)
 
 
-def run_jobs(jobs: Sequence[TranscriptionJob], workers: int | None) -> TranscriptionOutcome:
+def run_jobs(jobs: Sequence[TranscriptionJob]) -> TranscriptionOutcome:
     """Run jobs in processes, or inline where starting processes would cost more than it gains."""
     transcripts: dict[str, Transcript] = {}
     failures: dict[str, UserError] = {}
-    few = 1 if len(jobs) == 1 or _on_gpu(jobs) else workers
+    count = process_count(jobs[0].config, len(jobs)) if jobs else 1
     outcomes = map_items(
-        transcribe_recording, jobs, workers=few, label="Transcribe", unit="recording"
+        transcribe_recording, jobs, workers=count, label="Transcribe", unit="recording"
     )
     for job, outcome in outcomes:
         if isinstance(outcome, Failure):
@@ -130,7 +130,13 @@ def audio_files(folder: Path) -> list[Path]:
     return files
 
 
-def _on_gpu(jobs: Sequence[TranscriptionJob]) -> bool:
+def process_count(config: TranscriptionConfig, n_jobs: int) -> int | None:
+    """Return how many processes to start: one where jobs would share a GPU, or for a single job.
+
+    Otherwise it is what the configuration says; None is one per processor.
+    """
     from amt_pipeline.training.device import resolve_device
 
-    return bool(jobs) and resolve_device(jobs[0].config.device).type == "cuda"
+    if n_jobs == 1 or resolve_device(config.device).type == "cuda":
+        return 1
+    return config.workers

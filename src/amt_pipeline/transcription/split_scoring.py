@@ -36,7 +36,7 @@ def score_split(
         raise MissingPredecessorError(
             transcripts,
             f"lacks the transcription of {len(missing)} test pieces ({', '.join(missing[:3])})",
-            "Run `kedro run --pipeline transcribe`",
+            "Run `kedro run --pipelines transcribe`",
         )
     scores = [
         (

@@ -7,9 +7,11 @@ file with the key of everything the result depends on. A job whose key is there 
 from __future__ import annotations
 
 import functools
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -216,9 +218,11 @@ def read_probabilities(
         with np.load(path, allow_pickle=False) as stored:
             onset, pitch = (stored[name].astype(np.float32) for name in ("onset", "pitch"))
             return onset, pitch, float(stored["seconds_per_frame"])
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise UserError(
-            path, f"cannot be read ({error})", "Run `kedro run --pipeline transcribe`"
+            path,
+            f"cannot be read ({error})",
+            "Delete it and run `kedro run --pipelines transcribe`",
         ) from error
 
 
@@ -258,12 +262,17 @@ def _store_of(job: TranscriptionJob) -> Path:
 
 def _known(item_path: Path, key: str, job: TranscriptionJob) -> Transcript | None:
     results = [job.out_folder / f"{job.recording_id}{suffix}" for suffix in (".res", ".mid")]
-    if not item_path.is_file() or not all(path.is_file() for path in results):
+    if job.config.save_probabilities:
+        results.append(job.out_folder / PROBABILITIES_FOLDER / f"{job.recording_id}.npz")
+    if not all(path.is_file() for path in (item_path, *results)):
         return None
-    values = read_json(item_path)
-    if values.pop("key", None) != key:
-        return None
-    return Transcript(**{**values, "warnings": tuple(values["warnings"]), "reused": True})
+    try:
+        values = read_json(item_path)
+        if values.pop("key") != key:
+            return None
+        return Transcript(**{**values, "warnings": tuple(values["warnings"]), "reused": True})
+    except (UserError, AttributeError, KeyError, TypeError):
+        return None  # damaged, or of another version: done again
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
+
+from amt_pipeline.core.errors import CheckpointError, StorageError
+from amt_pipeline.ranking.evaluate import evaluate_checkpoints, evaluate_network, mean_f1
+from amt_pipeline.training.checkpoints import list_checkpoints, load_weights, write_file_list
+from amt_pipeline.training.loop import train
+
+MakeTask = Callable[..., Any]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def run(make_task: MakeTask, tmp_path: Path) -> list[Path]:
+    """The four checkpoints of a short run."""
+    train(make_task(), tmp_path / "run")
+    return list_checkpoints(tmp_path / "run")
+
+
+def evaluate(
+    task: Any, checkpoints: list[Path], *, split: str = "validation", settings: object = None
+) -> list[Any]:
+    cache = checkpoints[0].parent / "evaluations"
+    return evaluate_checkpoints(task, checkpoints, split, cache, settings or {})
+
+
+def assert_equal(units: Any, others: Any) -> None:
+    assert list(units) == list(others)
+    for name in units:
+        np.testing.assert_array_equal(units[name].positive, others[name].positive)
+        np.testing.assert_array_equal(units[name].negative, others[name].negative)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_every_unit_is_scored_as_sklearn_does(
+    masked: bool, make_task: MakeTask, run: list[Path]
+) -> None:
+    task = make_task(masked=masked)
+    (units,) = evaluate(task, run[-1:])
+    assert list(units) == ["v1", "v2", "v3"]
+    network = task.build_network()
+    load_weights(run[-1], network)
+    network.eval()
+    windows = task.tiles("validation")
+    for position, (name, n_frames) in enumerate({"v1": 20, "v2": 13, "v3": 9}.items()):
+        batch = task.batch("validation", windows[windows.recording == position])
+        keep = np.ones(batch.targets.shape, bool) if batch.valid is None else batch.valid.numpy()
+        assert keep.sum() == (n_frames if masked else batch.targets.numel())
+        with torch.inference_mode():
+            logits = task.forward(network, batch).numpy()[keep]
+        truth = batch.targets.numpy()[keep] > 0
+        scores = units[name].scores()
+        said = logits >= 0
+        assert scores["precision"] == pytest.approx(precision_score(truth, said, zero_division=0))
+        assert scores["recall"] == pytest.approx(recall_score(truth, said))
+        assert scores["f1"] == pytest.approx(f1_score(truth, said))
+        # Bins of 1/64 make a few ties of what differs by less.
+        assert units[name].auc() == pytest.approx(roc_auc_score(truth, logits), abs=0.05)
+    mean = np.mean([unit.scores()["f1"] for unit in units.values()])
+    assert mean_f1(units) == pytest.approx(mean)
+    assert math.isnan(mean_f1({}))
+
+
+def test_nothing_is_evaluated_twice(make_task: MakeTask, run: list[Path]) -> None:
+    task = make_task()
+    first = evaluate(task, run)
+    assert task.evaluations == 4
+    again = make_task()
+    again.forward = lambda network, batch: pytest.fail("evaluated again")
+    for units, others in zip(evaluate(again, run), first, strict=True):
+        assert_equal(units, others)
+    names = {path.name for path in (run[0].parent / "evaluations").iterdir()}
+    assert names == {f"validation-{path.name}.npz" for path in run}
+
+
+def test_a_killed_evaluation_goes_on_where_it_was(make_task: MakeTask, run: list[Path]) -> None:
+    evaluate(make_task(), run[:2])
+    task = make_task()
+    evaluate(task, run)
+    assert task.evaluations == 2
+
+
+@pytest.mark.parametrize("change", ["weights", "settings", "split", "data", "network"])
+def test_what_changed_is_evaluated_again(
+    change: str, make_task: MakeTask, run: list[Path], tmp_path: Path
+) -> None:
+    evaluate(make_task(), run)
+    task, settings, split, expected = make_task(), {}, "validation", 4
+    if change == "weights":
+        shutil.copy(run[0] / "model.safetensors", run[1] / "model.safetensors")
+        write_file_list(run[1])
+        expected = 1
+    elif change == "settings":
+        settings = {"stride": 2}
+    elif change == "split":
+        split = "train"
+    elif change == "data":
+        task.fingerprint = lambda: "other"
+    else:
+        task.describe = lambda: {"input": "log"}
+    results = evaluate(task, run, split=split, settings=settings)
+    assert task.evaluations == expected
+    if change == "weights":
+        assert_equal(results[1], results[0])
+    evaluate(task, run, split=split, settings=settings)
+    assert task.evaluations == expected
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "text", "zip", "inside", "other arrays"])
+def test_a_damaged_evaluation_is_made_again(
+    damage: str, make_task: MakeTask, run: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    (first,) = evaluate(make_task(), run[:1])
+    path = run[0].parent / "evaluations" / f"validation-{run[0].name}.npz"
+    content = path.read_bytes()
+    middle = content.index(b"positive.npy") + 60
+    path.write_bytes(
+        {
+            "empty": b"",
+            "truncated": content[:-30],
+            "text": b"not an archive",
+            "zip": b"PK\x03\x04" + bytes(100),
+            "inside": content[:middle] + bytes(30) + content[middle + 30 :],
+            "other arrays": content,
+        }[damage]
+    )
+    if damage == "other arrays":
+        np.savez(path, other=np.zeros(3))
+    task = make_task()
+    with caplog.at_level(logging.WARNING):
+        assert_equal(evaluate(task, run[:1])[0], first)
+    assert task.evaluations == 1
+    assert f"{path}: evaluated again, the kept evaluation is damaged" in caplog.text
+
+
+def test_a_damaged_checkpoint_is_named(make_task: MakeTask, run: list[Path]) -> None:
+    evaluate(make_task(), run)
+    path = run[2] / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"step-0000012/model\.safetensors: is truncated"):
+        evaluate(make_task(), run)
+
+
+def test_another_network_is_named(make_task: MakeTask, run: list[Path]) -> None:
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: holds the weights of another"):
+        evaluate(make_task(hidden=9), run)
+
+
+def test_a_split_without_units(make_task: MakeTask, run: list[Path]) -> None:
+    task = make_task()
+    assert evaluate(task, run[:1], split="test") == [{}]
+    assert evaluate(task, run[:1], split="test") == [{}]
+    assert task.evaluations == 1
+
+
+def test_the_evaluation_uses_no_dropout_and_running_statistics(make_task: MakeTask) -> None:
+    task = make_task()
+    network = task.build_network().train()
+    first = evaluate_network(task, network, "validation", CPU, "float32")
+    assert not network.training
+    assert_equal(evaluate_network(task, network, "validation", CPU, "float32"), first)
+    assert int(network.layers[1].num_batches_tracked) == 0
+
+
+def test_a_diverged_network_scores_zero(make_task: MakeTask) -> None:
+    task = make_task()
+    network = task.build_network()
+    with torch.no_grad():
+        network.layers[-1].bias.fill_(float("nan"))
+    units = evaluate_network(task, network, "validation", CPU, "float32")
+    assert mean_f1(units) == 0
+    assert units["v1"].auc() == 0.5
+
+
+def test_a_full_disk_is_named(make_task: MakeTask, run: list[Path], limit_file_size: Any) -> None:
+    with (
+        pytest.raises(StorageError, match=r"validation-step-0000004\.npz: cannot be written"),
+        limit_file_size(100),
+    ):
+        evaluate(make_task(), run)
