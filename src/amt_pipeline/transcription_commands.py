@@ -100,7 +100,7 @@ def rank(
     from amt_pipeline.core.files import write_text
     from amt_pipeline.ranking.choice import rank_curve
     from amt_pipeline.ranking.curves import read_curve
-    from amt_pipeline.reporting.curves import ranking_image
+    from amt_pipeline.reporting.curves import as_ranking, ranking_image
     from amt_pipeline.reporting.style import save_png
 
     table = rank_curve(read_curve(curve, tag), higher_is_better=not lower_is_better)
@@ -109,7 +109,8 @@ def rank(
         typer.echo(f"... {len(table)} steps in all")
     if out is not None:
         write_text(out / "ranking.csv", table.to_csv(index=False))
-        save_png(ranking_image(table, title=f"Curve {curve.name}"), out / "ranking.png")
+        image = ranking_image(as_ranking(table), title=f"Curve {curve.name}", metric="value")
+        save_png(image, out / "ranking.png")
 
 
 @command("demo")

@@ -96,6 +96,19 @@ def ranking_figure(table: pd.DataFrame, *, title: str = "", metric: str = "f1") 
     return figure
 
 
+def as_ranking(curve: pd.DataFrame) -> pd.DataFrame:
+    """Return a ranked curve from elsewhere in the form that the figures here take.
+
+    Args:
+        curve: Columns rank, step and value (see `ranking.choice.rank_curve`).
+
+    Returns:
+        The same with `tied` (nothing is: without scores per unit nobody knows) and `chosen` (the
+        best value); to be drawn with `metric="value"`.
+    """
+    return curve.assign(tied=False, chosen=curve["rank"] == 1)
+
+
 def ranking_image(table: pd.DataFrame, *, title: str = "", metric: str = "f1") -> Figure:
     """Draw a ranking for print; arguments as for `ranking_figure`, to be saved by `save_png`.
 

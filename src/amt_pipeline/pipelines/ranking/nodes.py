@@ -51,7 +51,7 @@ def rank_outside_curve(curve: dict[str, Any]) -> tuple[pd.DataFrame, Any, Any]:
     from amt_pipeline.core.errors import ConfigError
     from amt_pipeline.ranking.choice import rank_curve
     from amt_pipeline.ranking.curves import read_curve
-    from amt_pipeline.reporting.curves import ranking_figure, ranking_image
+    from amt_pipeline.reporting.curves import as_ranking, ranking_figure, ranking_image
 
     if not curve.get("path"):
         raise ConfigError(
@@ -60,9 +60,9 @@ def rank_outside_curve(curve: dict[str, Any]) -> tuple[pd.DataFrame, Any, Any]:
             "Name event files or a CSV: --params curve.path=<file or folder>",
         )
     table = rank_curve(read_curve(curve["path"], curve.get("tag")))
-    title = f"Curve {Path(curve['path']).name}"
+    drawn, title = as_ranking(table), f"Curve {Path(curve['path']).name}"
     return (
         table,
-        ranking_figure(table, title=title),
-        ranking_image(table, title=title),
+        ranking_figure(drawn, title=title, metric="value"),
+        ranking_image(drawn, title=title, metric="value"),
     )

@@ -1,0 +1,146 @@
+"""How the pipelines are built: names, nodes, datasets, size."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.io import AbstractDataset
+from kedro.pipeline import Pipeline
+
+from amt_pipeline import pipelines as package
+from amt_pipeline.pipeline_registry import register_pipelines
+
+LONGEST_NODE_LINES = 30
+# Handed from node to node in memory; the files themselves are in the catalog.
+IN_MEMORY = {"report_images"}
+HEAVY = {"torch", "tensorflow", "mlflow", "librosa", "matplotlib", "plotly", "pandas", "numpy"}
+
+REGISTERED = register_pipelines()
+
+
+def node_functions() -> list[Any]:
+    found = {node.func for pipeline in REGISTERED.values() for node in pipeline.nodes}
+    return [pytest.param(f, id=f.__name__) for f in sorted(found, key=lambda f: f.__name__)]
+
+
+def families() -> list[str]:
+    names = [f"{package.__name__}.{m.name}" for m in pkgutil.iter_modules(package.__path__)]
+    return names + [
+        f"{name}.{m.name}"
+        for name in names
+        for m in pkgutil.iter_modules(getattr(importlib.import_module(name), "__path__", []))
+    ]
+
+
+def test_pipelines_have_their_public_names() -> None:
+    tasks = [f"{verb}_{task}" for verb in ("train", "rank") for task in ("onset", "pitch")]
+    rest = ["ingest_maestro", "rank_curve", "transcribe", "test_notes", "report_transcription"]
+    assert sorted(REGISTERED) == sorted(["__default__", "transcription", *tasks, *rest])
+    assert REGISTERED["__default__"] is REGISTERED["transcription"]
+
+
+def test_umbrella_is_the_sum_of_its_parts() -> None:
+    whole = {node.name for node in REGISTERED["transcription"].nodes}
+    parts = {
+        node.name
+        for name, pipeline in REGISTERED.items()
+        if name not in ("transcription", "__default__", "rank_curve")
+        for node in pipeline.nodes
+    }
+    assert whole == parts
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_every_node_has_a_name_and_says_where_it_runs(name: str) -> None:
+    nodes = REGISTERED[name].nodes
+    assert len({node.name for node in nodes}) == len(nodes) > 0
+    for node in nodes:
+        assert node._name, node
+        assert node.name.rpartition(".")[2] == node.func.__name__
+        assert len(node.tags & {"cpu", "gpu", "report"}) == 1
+
+
+@pytest.mark.parametrize("function", node_functions())
+def test_nodes_are_thin_and_documented(function: Callable[..., Any]) -> None:
+    lines, _ = inspect.getsourcelines(function)
+    (definition,) = ast.parse(textwrap.dedent("".join(lines))).body
+    assert isinstance(definition, ast.FunctionDef)
+    length = (definition.end_lineno or 0) - definition.lineno + 1
+    signature = definition.body[0].lineno - definition.lineno
+    assert length - signature <= LONGEST_NODE_LINES
+    assert inspect.getdoc(function)
+
+
+@pytest.mark.parametrize("module", families())
+def test_nothing_heavy_is_imported_at_the_top(module: str) -> None:
+    source = Path(inspect.getfile(importlib.import_module(module))).read_text(encoding="utf-8")
+    imported = set()
+    for node in ast.parse(source).body:  # the top level only; `if TYPE_CHECKING` does not run
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").partition(".")[0])
+    assert not imported & HEAVY
+
+
+@pytest.mark.parametrize("env", ["base", "local", "test"])
+def test_every_dataset_of_every_pipeline_resolves(
+    env: str, open_session: Callable[..., Any], tmp_path: Path
+) -> None:
+    with open_session(tmp_path / "data", env=env) as session:
+        catalog = session.load_context().catalog
+        for pipeline in REGISTERED.values():
+            for name in pipeline.datasets() - IN_MEMORY:
+                dataset = catalog.get(name)
+                if name.startswith("params:"):
+                    assert dataset.load() is not None
+                    continue
+                assert isinstance(dataset, AbstractDataset), name
+                place = Path(dataset._filepath).relative_to(tmp_path / "data")
+                entry = catalog.config_resolver.resolve_pattern(name)
+                assert entry["metadata"]["kedro-viz"]["layer"] == place.parts[0][3:], name
+    assert not (tmp_path / "data").exists()  # looking at it makes nothing
+
+
+def test_every_entry_of_the_catalog_is_used(
+    open_session: Callable[..., Any], tmp_path: Path
+) -> None:
+    used = set().union(*(pipeline.datasets() for pipeline in REGISTERED.values()))
+    with open_session(tmp_path / "data") as session:
+        catalog = session.load_context().catalog
+        named = {name for name in catalog.keys() if "param" not in name}  # noqa: SIM118
+        assert named <= used
+        patterns = [p for p in catalog.config_resolver.list_patterns() if "{task}" in p]
+    assert patterns
+    for pattern in patterns:
+        before, _, after = pattern.partition("{task}")
+        matching = [n for n in used if n.startswith(before) and n.endswith(after)]
+        assert len(matching) >= 2, pattern  # both tasks
+
+
+def test_results_that_two_pipelines_share_have_one_producer() -> None:
+    producers: dict[str, set[str]] = {}
+    for pipeline in REGISTERED.values():
+        for node in pipeline.nodes:
+            for name in node.outputs:
+                producers.setdefault(name, set()).add(node.name)
+    assert {name: found for name, found in producers.items() if len(found) > 1} == {}
+
+
+def test_namespaces_slice_the_umbrella_by_task() -> None:
+    whole: Pipeline = REGISTERED["transcription"]
+    onset = {node.name for node in whole.only_nodes_with_namespaces(["onset"]).nodes}
+    assert onset == {
+        "onset.train_network",
+        "onset.draw_training",
+        "onset.rank_network",
+        "onset.draw_ranking",
+    }
