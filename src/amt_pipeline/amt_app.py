@@ -17,6 +17,7 @@ import typer
 
 import amt_pipeline
 from amt_pipeline.console import one_line_errors
+from amt_pipeline.core.threads import yield_while_waiting
 
 app = typer.Typer(
     name="amt",
@@ -52,6 +53,7 @@ def _options(
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")] = False,
 ) -> None:
+    yield_while_waiting()
     if version:
         typer.echo(f"amt_pipeline {amt_pipeline.__version__}")
         raise typer.Exit

@@ -1,11 +1,15 @@
 """Settings that Kedro reads: configuration loader, hooks, plugins."""
 
+from amt_pipeline.core.threads import yield_while_waiting
 from amt_pipeline.hooks import (
     ParametersCheckHook,
     PredecessorHook,
     RunSummaryHook,
     RunTrackingHook,
 )
+
+# Kedro reads the settings before any node imports torch.
+yield_while_waiting()
 
 HOOKS = (ParametersCheckHook(), PredecessorHook(), RunSummaryHook(), RunTrackingHook())
 

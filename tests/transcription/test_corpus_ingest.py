@@ -28,10 +28,17 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_corpus_becomes_manifest_frames_and_notes(
-    make_corpus: Make, ingest: Ingest, tmp_path: Path, spec: FeatureSpec
+    make_corpus: Make,
+    ingest: Ingest,
+    tmp_path: Path,
+    spec: FeatureSpec,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     root = make_corpus(pieces=3, seconds=1.0)
+    (root / "cover.ogg").write_bytes(b"not listed")
     done = ingest(root)
+    assert "1 audio files" in caplog.text
+    assert "are not in the index and are left out: cover.ogg" in caplog.text
     table = done.manifest.set_index("recording_id")
     assert table.index.tolist() == ["piece-0", "piece-1", "piece-2"]
     assert table["split"].tolist() == ["train", "validation", "test"]

@@ -11,7 +11,7 @@ import torch
 
 from amt_pipeline.core.errors import CheckpointError, ConfigError, MissingPredecessorError
 from amt_pipeline.core.files import read_json, write_json
-from amt_pipeline.training.checkpoints import copy_checkpoint, write_file_list
+from amt_pipeline.training.checkpoints import copy_checkpoint, list_checkpoints, write_file_list
 from amt_pipeline.transcription.model_folder import JOINT_FILE, ModelFolder
 
 CPU = torch.device("cpu")
@@ -36,15 +36,16 @@ def test_folder_holds_both_networks_and_their_thresholds(models_folder: Path) ->
     network = models.load("pitch", CPU)
     assert not network.training
     with torch.inference_mode():
-        assert network(torch.rand(1, 2, 20, 88)).shape == (1, 8, 88)
+        frames = torch.rand(1, 2, 8 + 2 * network.context_frames, 88)
+        assert network(frames).shape == (1, 8, 88)
 
 
 def test_key_follows_the_weights_not_the_place(models_folder: Path, trained_models: Path) -> None:
     key = ModelFolder.open(models_folder).key
     assert key == ModelFolder.open(trained_models).key
     shutil.rmtree(models_folder / "pitch")
-    first = sorted((trained_models / "pitch").glob("step-*"))[0]
-    copy_checkpoint(first, models_folder / "pitch" / "best", {"best.json": {"threshold": 0.4}})
+    newest = list_checkpoints(trained_models / "pitch")[-1]
+    copy_checkpoint(newest, models_folder / "pitch" / "best", {"best.json": {"threshold": 0.4}})
     assert ModelFolder.open(models_folder).key == key  # the same checkpoint, copied again
     weights = models_folder / "pitch" / "best" / "model.safetensors"
     data = bytearray(weights.read_bytes())

@@ -150,6 +150,6 @@ def test_pieces_without_transcription_are_counted_and_named(
     with pytest.raises(MissingPredecessorError) as missing:
         score_split(tmp_path, frame_corpus.notes_folder, [*PIECES, "piece-0"], ScoringConfig())
     assert "lacks the transcription of 2 test pieces (piece-3, piece-0)" in str(missing.value)
-    assert "--pipeline transcribe" in missing.value.remedy
+    assert "kedro run --pipelines transcribe" in missing.value.remedy
     with pytest.raises(UserError, match="there is no piece to score"):
         score_split(tmp_path, frame_corpus.notes_folder, [], ScoringConfig())

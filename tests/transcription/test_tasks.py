@@ -36,11 +36,12 @@ def test_batch_holds_the_frames_around_its_labels(task_of: Make, frame_corpus: A
     frames, notes = frame_corpus.frames[name], frame_corpus.notes[name]
     batch = task.training_batch(Windows(np.array([1, 1]), np.array([100, -10])), step=0)
     windows, peak = batch.inputs
-    assert windows.shape == (2, 31 + 12, 88, 2)
+    around = task.build_network().context_frames
+    assert windows.shape == (2, 31 + 2 * around, 88, 2)
     assert windows.dtype == torch.float16
-    assert np.array_equal(windows[0].numpy(), frames[94:137])
-    assert not windows[1, :16].any()
-    assert np.array_equal(windows[1, 16:].numpy(), frames[:27])
+    assert np.array_equal(windows[0].numpy(), frames[100 - around : 131 + around])
+    assert not windows[1, : 10 + around].any()
+    assert np.array_equal(windows[1, 10 + around :].numpy(), frames[: 21 + around])
     assert peak.tolist() == pytest.approx(np.tile(frames.max(axis=(0, 1)), (2, 1)))
     struck = task.config.features.grid.frames_of(notes.onset_s)
     for position in range(31):

@@ -205,9 +205,9 @@ class HarmonicNet(FrameNetwork):
 
     The harmonics go so high for the sake of the bass: a constant-Q filter at 40 Hz spans over a
     second, so only its upper harmonics tell when a low key was struck. What differs by register
-    (decay, brightness) is learned as an offset per key after the first layers. Time convolutions are
-    dilated (1, 3, 9 frames), so that a frame sees 0.2 s before and after: in the bass a new note
-    shows only as a slow rise.
+    (decay, brightness) is learned as an offset per key after the first layers. Time convolutions
+    are dilated (1, 3, 9 frames), so that a frame sees 0.2 s before and after: in the bass a new
+    note shows only as a slow rise.
     """
 
     context_frames = 18
