@@ -38,6 +38,7 @@ def transcribe(
     folder = find_models(models)
     model = ModelFolder.open(folder)
     config = _checked(
+        **model.decoding(),
         onset_threshold=onset_threshold,
         pitch_threshold=pitch_threshold,
         workers=workers,
@@ -55,8 +56,8 @@ def transcribe(
     for transcript in outcome.transcripts.values():
         typer.echo(f"{out / transcript.recording_id}.mid: {transcript.n_notes} notes")
     if outcome.failures:
-        for error in outcome.failures.values():
-            typer.echo(str(error), err=True)
+        # Each was named in the log as it happened.
+        typer.echo(f"{len(outcome.failures)} of {len(audio)} not transcribed, see above", err=True)
         raise typer.Exit(1)
 
 

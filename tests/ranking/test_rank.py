@@ -158,7 +158,7 @@ def test_checkpoints_saved_out_of_turn_are_not_ranked(make_task: MakeTask, tmp_p
 
 
 def test_no_run_names_the_pipeline_to_run(make_task: MakeTask, tmp_path: Path) -> None:
-    with pytest.raises(MissingPredecessorError, match="kedro run --pipeline train_loud"):
+    with pytest.raises(MissingPredecessorError, match="kedro run --pipelines train_loud"):
         rank(make_task(), tmp_path / "nowhere")
 
 

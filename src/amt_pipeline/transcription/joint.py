@@ -9,7 +9,6 @@ taken as it is.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +34,6 @@ logger = logging.getLogger(__name__)
 TASKS = ("onset", "pitch")
 GRID = tuple(round(0.1 + 0.05 * step, 2) for step in range(15))
 """Probabilities tried for either threshold: 0.1 to 0.8."""
-PUBLISHED = (0.5, 0.6)
-"""Onset and pitch threshold of the reference."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,8 @@ def tune_thresholds(
 
     Returns:
         JSON-able: onset, pitch, validation_f1 (None if both were given), recordings, model (key of
-        the weights they are for), and key (of all they depend on) where they were tuned.
+        the weights they are for), decoding (the picker's other settings), and key (of all they
+        depend on) where they were tuned.
 
     Raises:
         CorpusError: There is no validation recording to tune on.
@@ -85,7 +83,8 @@ def tune_thresholds(
     if config.onset_threshold is not None and config.pitch_threshold is not None:
         fixed = {"onset": config.onset_threshold, "pitch": config.pitch_threshold}
         logger.info("Thresholds: onset %.2f, pitch %.2f, as given", fixed["onset"], fixed["pitch"])
-        return {**fixed, "validation_f1": None, "recordings": 0, "model": models.key}
+        unknown = {"validation_f1": None, "recordings": 0}
+        return {**fixed, **unknown, "model": models.key, "decoding": config.decoding()}
     if not recordings:
         raise CorpusError("validation", "holds no recording to tune thresholds on")
     jobs = [
@@ -106,19 +105,17 @@ def tune_thresholds(
             raise outcome.error
         tables[job.recording_id] = outcome
     # In a fixed order: sums of rounded numbers, and so which of near-equals wins, depend on it.
-    mean = np.mean([tables[name] for name in recordings], axis=0)
-    onset_at = _candidates(config.onset_threshold)
-    pitch_at = _candidates(config.pitch_threshold)
-    # Few recordings leave many equals: the one nearest to the published pair is taken.
-    equals = np.argwhere(mean >= mean.max() - 1e-9)
-    pairs = [(onset_at[row], pitch_at[column]) for row, column in equals.tolist()]
-    onset, pitch = min(pairs, key=lambda pair: math.dist(pair, PUBLISHED))
+    scores = np.array([tables[name] for name in recordings])
+    row, column = choose_pair(scores)
+    onset = _candidates(config.onset_threshold)[row]
+    pitch = _candidates(config.pitch_threshold)[column]
     result = {
         "onset": onset,
         "pitch": pitch,
-        "validation_f1": float(mean.max()),
+        "validation_f1": float(scores.mean(axis=0)[row, column]),
         "recordings": len(recordings),
         "model": models.key,
+        "decoding": config.decoding(),
         "key": key,
     }
     logger.info(
@@ -126,6 +123,33 @@ def tune_thresholds(
         result["onset"], result["pitch"], result["validation_f1"], len(recordings),
     )  # fmt: skip
     return result
+
+
+def choose_pair(scores: npt.NDArray[np.float64]) -> tuple[int, int]:
+    """Return the most sensitive pair that is as good as the best, by the one-standard-error rule.
+
+    A piano that was not trained on lowers the pitch network's outputs, and a threshold at the upper
+    end of a flat optimum then misses notes in masses; at its lower end hardly anything is lost. So
+    among the pairs whose mean lies within one standard error of the best mean (L. Breiman et al.,
+    Classification and Regression Trees, 1984, section 3.4.3), the one with the lowest pitch
+    threshold is taken, and of those the best.
+
+    Args:
+        scores: [recordings, onset thresholds, pitch thresholds] note F1, thresholds ascending.
+
+    Returns:
+        Positions of the onset and the pitch threshold.
+    """
+    mean = scores.mean(axis=0)
+    best = np.unravel_index(int(np.argmax(mean)), mean.shape)
+    own = scores[:, best[0], best[1]]
+    error = float(own.std(ddof=1) / np.sqrt(len(own))) if len(own) > 1 else 0.0
+    # Rounded sums: equals differ in their last bits.
+    allowed = mean >= mean[best] - error - 1e-9
+    column = int(np.argmax(allowed.any(axis=0)))
+    rows = np.flatnonzero(mean[:, column] >= mean[:, column].max() - 1e-9)
+    # Few recordings leave many equals; the middle of them is the safest.
+    return int(rows[len(rows) // 2]), column
 
 
 def note_f1_grid(job: TuningJob) -> npt.NDArray[np.float64]:

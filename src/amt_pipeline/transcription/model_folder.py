@@ -98,13 +98,17 @@ class ModelFolder:
 
     def joint_thresholds(self) -> dict[str, float] | None:
         """Return the thresholds tuned together, if they were tuned for these very weights."""
+        joint = self._joint()
+        return {task: float(joint[task]) for task in ("onset", "pitch")} if joint else None
+
+    def decoding(self) -> dict[str, Any]:
+        """Return the other settings of the picker that the thresholds were tuned with, by name."""
+        return dict(self._joint().get("decoding", {}))
+
+    def _joint(self) -> dict[str, Any]:
         path = self.folder / JOINT_FILE
-        if not path.is_file():
-            return None
-        joint = read_json(path)
-        if joint.get("model") != self.key:
-            return None
-        return {"onset": float(joint["onset"]), "pitch": float(joint["pitch"])}
+        joint: dict[str, Any] = read_json(path) if path.is_file() else {}
+        return joint if joint.get("model") == self.key else {}
 
 
 def _threshold_of(checkpoint: Path) -> float:

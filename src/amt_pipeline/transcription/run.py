@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from amt_pipeline.core.errors import CorpusError, UserError
 from amt_pipeline.core.parallel import Failure, map_items
 from amt_pipeline.transcription.corpus import AUDIO_SUFFIXES, recording_ids
 from amt_pipeline.transcription.transcribe import (
+    ITEMS_FOLDER,
+    PROBABILITIES_FOLDER,
     Transcript,
     TranscriptionConfig,
     TranscriptionJob,
@@ -71,6 +73,30 @@ def transcribe_split(
     return outcome
 
 
+def transcribe_folder(
+    folder: Path,
+    *,
+    models_folder: Path,
+    out_folder: Path,
+    thresholds: dict[str, Any],
+    config: TranscriptionConfig,
+) -> TranscriptionOutcome:
+    """Transcribe all audio at and below a folder; see `transcribe_files`.
+
+    Raises:
+        CorpusError: There is no such folder, or no audio in it.
+    """
+    outcome = transcribe_files(
+        audio_files(folder.expanduser()),
+        models_folder=models_folder,
+        out_folder=out_folder,
+        thresholds=thresholds,
+        config=config,
+    )
+    logger.info("Transcribed %d audio files into %s", len(outcome.transcripts), out_folder)
+    return outcome
+
+
 def transcribe_files(
     files: Sequence[Path],
     *,
@@ -94,6 +120,9 @@ def run_jobs(jobs: Sequence[TranscriptionJob]) -> TranscriptionOutcome:
     transcripts: dict[str, Transcript] = {}
     failures: dict[str, UserError] = {}
     count = process_count(jobs[0].config, len(jobs)) if jobs else 1
+    if count == 1:
+        # Alone in its process, a job may have all threads.
+        jobs = [replace(job, threads=None) for job in jobs]
     outcomes = map_items(
         transcribe_recording, jobs, workers=count, label="Transcribe", unit="recording"
     )
@@ -110,6 +139,26 @@ def run_jobs(jobs: Sequence[TranscriptionJob]) -> TranscriptionOutcome:
         {name: transcripts[name] for name in order if name in transcripts},
         {name: failures[name] for name in order if name in failures},
     )
+
+
+def remove_others(out_folder: Path, recordings: Sequence[str]) -> list[str]:
+    """Remove what earlier runs transcribed and `recordings` lacks; return their ids.
+
+    Only results with an item file of ours go: a former test split must not be taken for this one's.
+    """
+    keep, removed = set(recordings), []
+    for item in sorted((out_folder / ITEMS_FOLDER).glob("*.json")):
+        if item.stem in keep:
+            continue
+        item.unlink()
+        for path in (
+            out_folder / f"{item.stem}.res",
+            out_folder / f"{item.stem}.mid",
+            out_folder / PROBABILITIES_FOLDER / f"{item.stem}.npz",
+        ):
+            path.unlink(missing_ok=True)
+        removed.append(item.stem)
+    return removed
 
 
 def audio_files(folder: Path) -> list[Path]:

@@ -69,6 +69,11 @@ class TranscriptionConfig(BaseModel):
     workers: int | None = Field(None, ge=1)
     audio_folder: str | None = None
 
+    def decoding(self) -> dict[str, Any]:
+        """Return what belongs to a model beside its thresholds: how its outputs are read."""
+        names = {"adjacent_s", "drop_last_run", "time_offset_frames", "vote_stride_frames"}
+        return self.model_dump(include=names)
+
     def picking(self, onset_threshold: float, pitch_threshold: float) -> PickingConfig:
         """Return the picker's settings; thresholds given here win over the tuned ones."""
         return PickingConfig(

@@ -54,28 +54,20 @@ def transcribe_recordings(
     """Transcribe the test split and, if one is named, a folder of audio; return the index."""
     from amt_pipeline.store.manifest import Manifest
     from amt_pipeline.transcription.parameters import choose_preset, resolve_transcription
-    from amt_pipeline.transcription.run import audio_files, transcribe_files, transcribe_split
+    from amt_pipeline.transcription.run import remove_others, transcribe_folder, transcribe_split
 
     config = resolve_transcription(presets[choose_preset(preset)], transcribe)
     index: dict[str, Any] = {"thresholds": {name: joint[name] for name in ("onset", "pitch")}}
+    common: Any = {"models_folder": models_folder, "thresholds": joint, "config": config}
     if config.audio_folder is not None:
-        out = transcripts_folder / "audio"
-        outcome = transcribe_files(
-            audio_files(Path(config.audio_folder).expanduser()),
-            models_folder=models_folder,
-            out_folder=out,
-            thresholds=joint,
-            config=config,
+        outcome = transcribe_folder(
+            Path(config.audio_folder), out_folder=transcripts_folder / "audio", **common
         )
         index["audio"] = outcome.index()
-        logger.info("Transcribed %d audio files into %s", len(outcome.transcripts), out)
+    recordings = Manifest(manifest).split("test")["recording_id"].tolist()
+    remove_others(transcripts_folder, recordings)
     outcome = transcribe_split(
-        Manifest(manifest).split("test")["recording_id"].tolist(),
-        models_folder=models_folder,
-        store_folder=frames_folder,
-        out_folder=transcripts_folder,
-        thresholds=joint,
-        config=config,
+        recordings, store_folder=frames_folder, out_folder=transcripts_folder, **common
     )
     return {**index, **outcome.index()}
 
