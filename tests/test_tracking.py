@@ -104,6 +104,15 @@ def test_reporter_reaches_mlflow_and_tensorboard(
     assert client.list_artifacts(run.run_id, "models/best")
 
 
+def test_resolved_settings_are_parameters_of_the_run(run: MlflowRun, client: Any) -> None:
+    for _ in range(2):  # several nodes of a run resolve the same settings
+        tracking.log_parameters({"preset": "cpu", "onset": {"model": {"channels": [4, 6]}}})
+    params = client.get_run(run.run_id).data.params
+    assert params == {"resolved.preset": "cpu", "resolved.onset.model.channels": "[4, 6]"}
+    tracking.end_run("FINISHED")
+    tracking.log_parameters({"preset": "cpu"})
+
+
 def test_scalars_are_written_in_batches(run: MlflowRun, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 

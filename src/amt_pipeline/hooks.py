@@ -5,20 +5,17 @@ from __future__ import annotations
 import atexit
 import importlib
 import importlib.util
-import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, is_dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kedro.config import MissingConfigException
 from kedro.framework.hooks import hook_impl
-from pydantic import BaseModel
 
 from amt_pipeline.core.errors import ConfigError, MissingPredecessorError, UserError
-from amt_pipeline.mlflow_run import MlflowRun, TrackingSettings, resolve_settings
+from amt_pipeline.mlflow_run import MlflowRun, TrackingSettings, flatten, resolve_settings
 from amt_pipeline.provenance import pipeline_label, provenance_tags
 from amt_pipeline.tracking import begin_run, end_run
 
@@ -175,25 +172,6 @@ def used_parameters(pipeline: Any, catalog: Any) -> dict[str, str]:
         elif name.startswith("params:"):
             values |= flatten(name.removeprefix("params:"), catalog.load(name))
     return values
-
-
-def flatten(name: str, value: Any) -> dict[str, str]:
-    """Flatten nested data to text by dotted name; lists become one JSON text."""
-    return dict(_flattened(name, value))
-
-
-def _flattened(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-    elif is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flattened(f"{name}.{key}" if name else str(key), inner)
-    elif isinstance(value, (list, tuple)):
-        yield name, json.dumps(value, default=str)
-    else:
-        yield name, str(value)
 
 
 def _is_there(catalog: Any, name: str) -> bool:

@@ -8,10 +8,12 @@ tracking address of its other interface would leak from one Kedro session into t
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, is_dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -182,6 +184,25 @@ class MlflowRun:
             logger.warning(
                 "Tracking stops here, the run goes on: MLflow failed (%s)", _first_line(error)
             )
+
+
+def flatten(name: str, value: Any) -> dict[str, str]:
+    """Flatten nested data to text by dotted name; lists become one JSON text."""
+    return dict(_flattened(name, value))
+
+
+def _flattened(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    elif is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flattened(f"{name}.{key}" if name else str(key), inner)
+    elif isinstance(value, (list, tuple)):
+        yield name, json.dumps(value, default=str)
+    else:
+        yield name, str(value)
 
 
 def _open_client(tracking_uri: str) -> Any:

@@ -6,7 +6,7 @@ to is checked too, so that a misspelt `onset.training.epoch` is named before any
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -22,6 +22,8 @@ from amt_pipeline.transcription.parameters import (
     resolve_task,
     resolve_transcription,
 )
+from amt_pipeline.transcription.tasks import FrameTaskConfig
+from amt_pipeline.transcription.transcribe import TranscriptionConfig
 
 WHERE_TO_LOOK = "See conf/base/parameters_*.yml for what there is"
 
@@ -88,17 +90,20 @@ def check_parameters(values: Mapping[str, Any]) -> None:
         resolve_features(preset, parameters.features)
     except ValidationError as error:
         raise _named(error, "features") from error
-    for block in ("onset", "pitch"):
+    tasks = [
         _check_task(block, preset, parameters.features, getattr(parameters, block))
+        for block in ("onset", "pitch")
+    ]
     try:
-        resolve_transcription(preset, parameters.transcribe)
+        transcription = resolve_transcription(preset, parameters.transcribe)
     except ValidationError as error:
         raise _named(error, "transcribe") from error
+    _check_votes(transcription, tasks)
 
 
 def _check_task(
     block: str, preset: Mapping[str, Any], features: Mapping[str, Any], settings: Mapping[str, Any]
-) -> None:
+) -> FrameTaskConfig:
     if settings.get("name") != block:
         raise ConfigError(f"parameter {block}.name", f"must stay {block!r}", "Do not override it")
     if "features" in settings:
@@ -108,12 +113,25 @@ def _check_task(
             "Both share features.*",
         )
     try:
-        resolve_task(preset, features, settings)
+        return resolve_task(preset, features, settings).task
     except ValidationError as error:
         raise _named(error, block) from error
     except ConfigError as error:
         where = error.where if error.where.startswith("features") else f"{block}.{error.where}"
         raise ConfigError(f"parameter {where}", error.problem, error.remedy) from error
+
+
+def _check_votes(transcription: TranscriptionConfig, tasks: Sequence[FrameTaskConfig]) -> None:
+    stride = transcription.vote_stride_frames
+    for task in tasks:
+        length = task.model.label_frames
+        if stride is not None and stride > length:
+            raise ConfigError(
+                "parameter transcribe.vote_stride_frames",
+                f"{stride} is more than {task.name}.model.label_frames={length}, which would leave "
+                "frames without a vote",
+                f"Use {length} or less",
+            )
 
 
 def _named(error: ValidationError, block: str) -> ConfigError:

@@ -10,16 +10,16 @@ import logging
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from amt_pipeline.core.closing import Closing
 from amt_pipeline.core.errors import UserError
-from amt_pipeline.mlflow_run import MlflowRun, Status
+from amt_pipeline.mlflow_run import MlflowRun, Status, flatten
 
 logger = logging.getLogger(__name__)
 
 
-class RunReporter:
+class RunReporter(Closing):
     """Writes scalars to MLflow and TensorBoard, files to MLflow; either may be missing."""
 
     def __init__(self, run: MlflowRun | None, event_folder: Path | None) -> None:
@@ -50,17 +50,6 @@ class RunReporter:
             self._writer.close()
             self._writer = self._event_folder = None
 
-    def __enter__(self) -> RunReporter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 class _Current:
     """The run of this process and its open reporters; Kedro runs one pipeline at a time."""
@@ -90,6 +79,17 @@ def end_run(status: Status, error: str = "") -> None:
             logger.warning("An event file was not closed: %s", refused)
     if run is not None:
         run.finish(status, error)
+
+
+def log_parameters(values: Mapping[str, Any]) -> None:
+    """Record settings as they were resolved: what a preset and its overrides came to.
+
+    Args:
+        values: Nested settings; recorded flat as `resolved.<name>`. In one run a name always has
+            the same value: MLflow takes no other.
+    """
+    if _current.run is not None:
+        _current.run.params(flatten("resolved", values))
 
 
 def current_reporter(event_folder: Path | None) -> RunReporter:

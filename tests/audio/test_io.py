@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import struct
 from pathlib import Path
 
@@ -256,6 +257,18 @@ def test_flac_is_rounded_exactly_and_repeatable(tmp_path: Path) -> None:
     assert (tmp_path / "a.flac").read_bytes() == (tmp_path / "b.flac").read_bytes()
     assert soundfile.info(tmp_path / "a.flac").subtype == "PCM_16"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.flac", "b.flac"]
+
+
+def test_flac_on_a_full_disk_is_named(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The operating system refuses longer files, as a full disk would.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"a\.flac: cannot be written \(File too large\)"):
+            write_flac(tmp_path / "a.flac", stereo_noise(), RATE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_flac_refuses_what_cannot_be_written(tmp_path: Path) -> None:

@@ -113,6 +113,20 @@ def test_table_preview_shows_first_rows_as_plain_json(tmp_path: Path) -> None:
     json.dumps(preview, allow_nan=False)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_ids_are_text_whatever_they_look_like(suffix: str, tmp_path: Path) -> None:
+    names = ["01", "NA", "1e3", "True", "", "null", "a, b"]
+    numbers = [1.5, np.nan, 3, 4, 5, 6, 7]
+    table = pd.DataFrame({"f1": numbers, "unit": names, "recording_id": names[::-1]})
+    dataset = TableDataset(filepath=tmp_path / f"a{suffix}")
+    dataset.save(table)
+    loaded = dataset.load()
+    assert loaded["unit"].tolist() == names
+    assert loaded["recording_id"].tolist() == names[::-1]
+    assert list(loaded.columns) == list(table.columns)
+    assert loaded["f1"].isna().tolist() == [False, True, *[False] * 5]
+
+
 def test_figure_has_a_page_that_needs_no_network(tmp_path: Path) -> None:
     dataset = FigureDataset(filepath=tmp_path / "curve.json")
     dataset.save(go.Figure(go.Scatter(y=[1, 2, 3])))

@@ -4,13 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from amt_pipeline.ranking import bootstrap
 from amt_pipeline.ranking.bootstrap import (
     bootstrap_mean_interval,
     bootstrap_mean_intervals,
-    paired_bootstrap,
 )
 
 
@@ -73,37 +71,3 @@ def test_rows_share_their_draws_but_not_their_gaps():
     assert np.isnan([low[2], high[2]]).all()
     with pytest.raises(ValueError, match="n_candidates"):
         bootstrap_mean_intervals(table[0])
-
-
-def test_pairing_finds_what_the_spread_of_pieces_hides():
-    leader = pieces(60)
-    other = leader - 0.004 + np.random.default_rng(5).normal(0, 0.004, 60)
-    result = paired_bootstrap(leader, other)
-    assert result.mean == pytest.approx(np.mean(other - leader))
-    assert result.low < result.mean < result.high < 0
-    assert result.p < 0.01
-    # Unpaired, the two are the same.
-    assert stats.ttest_ind(leader, other).pvalue > 0.1
-
-
-def test_p_is_that_of_the_sign_flip_test():
-    leader = np.zeros(10)
-    other = np.array([0.03, -0.01, 0.02, 0.05, -0.02, 0.01, 0.04, -0.03, 0.02, 0.01])
-    flips = np.array(np.meshgrid(*[[-1, 1]] * 10)).reshape(10, -1).T
-    exact = np.mean(np.abs(flips @ other) >= abs(other.sum()) - 1e-12)
-    assert paired_bootstrap(leader, other, n_resamples=20_000).p == pytest.approx(exact, abs=0.015)
-
-
-def test_equals_differ_by_nothing():
-    result = paired_bootstrap(pieces(12), pieces(12))
-    assert (result.mean, result.low, result.high, result.p) == (0, 0, 0, 1)
-
-
-def test_too_few_common_units_decide_nothing():
-    result = paired_bootstrap([0.9, math.nan, 0.5], [0.8, 0.7, math.nan])
-    assert result.mean == pytest.approx(-0.1)
-    assert np.isnan([result.low, result.high]).all()
-    assert result.p == 1
-    assert math.isnan(paired_bootstrap([math.nan], [0.1]).mean)
-    with pytest.raises(ValueError, match="same units"):
-        paired_bootstrap([0.9], [0.9, 0.8])

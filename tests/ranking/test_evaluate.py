@@ -13,6 +13,7 @@ import torch
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
 from amt_pipeline.core.errors import CheckpointError, StorageError
+from amt_pipeline.ranking import evaluate as evaluate_module
 from amt_pipeline.ranking.evaluate import evaluate_checkpoints, evaluate_network, mean_f1
 from amt_pipeline.training.checkpoints import list_checkpoints, load_weights, write_file_list
 from amt_pipeline.training.loop import train
@@ -32,7 +33,7 @@ def evaluate(
     task: Any, checkpoints: list[Path], *, split: str = "validation", settings: object = None
 ) -> list[Any]:
     cache = checkpoints[0].parent / "evaluations"
-    return evaluate_checkpoints(task, checkpoints, split, cache, settings or {})
+    return list(evaluate_checkpoints(task, checkpoints, split, cache, settings or {}))
 
 
 def assert_equal(units: Any, others: Any) -> None:
@@ -91,9 +92,9 @@ def test_a_killed_evaluation_goes_on_where_it_was(make_task: MakeTask, run: list
     assert task.evaluations == 2
 
 
-@pytest.mark.parametrize("change", ["weights", "settings", "split", "data", "network"])
+@pytest.mark.parametrize("change", ["weights", "settings", "split", "data", "network", "version"])
 def test_what_changed_is_evaluated_again(
-    change: str, make_task: MakeTask, run: list[Path], tmp_path: Path
+    change: str, make_task: MakeTask, run: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluate(make_task(), run)
     task, settings, split, expected = make_task(), {}, "validation", 4
@@ -107,6 +108,8 @@ def test_what_changed_is_evaluated_again(
         split = "train"
     elif change == "data":
         task.fingerprint = lambda: "other"
+    elif change == "version":
+        monkeypatch.setattr(evaluate_module, "VERSION", evaluate_module.VERSION + 1)
     else:
         task.describe = lambda: {"input": "log"}
     results = evaluate(task, run, split=split, settings=settings)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import logging
 from collections.abc import Callable
@@ -125,6 +126,23 @@ def test_only_the_chosen_one_is_scored_on_train_and_nothing_twice(
     assert again.table.equals(first.table)
 
 
+def test_memory_does_not_grow_with_the_number_of_checkpoints(
+    make_task: MakeTask, run: Path
+) -> None:
+    task, alive = make_task(), []
+    real = task.evaluation_batches
+
+    def counted(split: str) -> Any:
+        alive.append(sum(type(thing) is LogitHistogram for thing in gc.get_objects()))
+        return real(split)
+
+    task.evaluation_batches = counted
+    rank(task, run)
+    # Six checkpoints of three units each, then the chosen one on train: at most two are kept.
+    assert len(alive) == 7
+    assert max(alive) - alive[0] <= 2 * 3
+
+
 def test_warnings_are_logged(
     make_task: MakeTask, run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -179,6 +197,18 @@ def test_a_run_on_other_data_is_refused(make_task: MakeTask, run: Path) -> None:
     rank(task, run, trained_on=task.fingerprint())
     with pytest.raises(CheckpointError, match=r"other data or features.*train_loud"):
         rank(task, run, trained_on="f00d")
+
+
+def test_a_run_with_other_settings_is_refused(make_task: MakeTask, run: Path) -> None:
+    task = make_task()
+    described = task.describe()
+    task.describe = lambda: {**described, "model": {"hidden": 8, "label_frames": 9}}
+    words = r"step-0000004: was trained with other settings \(model\.label_frames: unset -> 9\)"
+    with pytest.raises(CheckpointError, match=rf"{words}.*parameters of the training.*train_loud"):
+        rank(task, run, trained_on=task.fingerprint())
+    assert not (run.parent / "best").exists()
+    # How it was trained does not matter to a ranking.
+    rank(make_task(learning_rate=0.5), run)
 
 
 def test_an_empty_validation_split_is_named(make_task: MakeTask, run: Path) -> None:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from amt_pipeline.core.errors import UserError
 from amt_pipeline.reporting import style
-from amt_pipeline.reporting.curves import ranking_figure, ranking_image
+from amt_pipeline.reporting.curves import as_ranking, ranking_figure, ranking_image
 
 Count = Callable[[Figure, str], int]
 
@@ -122,3 +122,28 @@ def test_nothing_to_draw_is_an_error() -> None:
         ranking_figure(ranking().head(0))
     with pytest.raises(UserError, match="chosen, tied"):
         ranking_image(ranking().drop(columns=["tied", "chosen"]))
+
+
+@pytest.mark.parametrize("values", [[0.31, 0.12, 0.15], [31.0, 12.0, 15.0], [-1.0, -3.0, -2.0]])
+def test_a_loss_keeps_its_scale_and_its_name(values: list[float]) -> None:
+    curve = pd.DataFrame({"rank": [3, 1, 2], "step": [100, 200, 300], "value": values})
+    table = as_ranking(curve)
+    figure = ranking_figure(table, metric="value")
+    axes = ranking_image(table, metric="value").axes[0]
+    assert figure.layout.yaxis.title.text == axes.get_ylabel() == "value"
+    assert list(traces(figure)["value"].y) == list(axes.lines[0].get_ydata()) == values
+    low, high = figure.layout.yaxis.range
+    span = max(values) - min(values)
+    assert min(values) - 0.2 * span < low < min(values) < max(values) < high
+    assert high < max(values) + 0.2 * span
+    said = f"chosen: step 200, value {values[1]:g}"
+    assert figure.layout.annotations[0].text == axes.texts[0].get_text() == said
+    assert f"value {values[1]:g}" in traces(figure)["value"].text[1]
+
+
+def test_a_score_is_in_percent() -> None:
+    table = as_ranking(pd.DataFrame({"rank": [2, 1], "step": [1, 2], "value": [0.8, 0.9]}))
+    axes = ranking_image(table, metric="value").axes[0]
+    assert axes.get_ylabel() == "validation score (%)"
+    assert list(axes.lines[0].get_ydata()) == pytest.approx([80, 90])
+    assert axes.texts[0].get_text() == "chosen: step 2, value 90.00 %"

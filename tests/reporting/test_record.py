@@ -16,7 +16,6 @@ from amt_pipeline.reporting.record import (
     JointScores,
     NetworkResult,
     Scores,
-    flatten,
     format_value,
     from_json,
     hyper_parameter_lines,
@@ -27,7 +26,6 @@ from amt_pipeline.reporting.record import (
     to_json,
 )
 from amt_pipeline.reporting.record_pages import (
-    duration,
     markdown_table,
     markdown_text,
     to_html,
@@ -68,7 +66,6 @@ def record(**change: Any) -> ExperimentRecord:
             "decode": {"onset_threshold": 0.5},
             "seed": 1,
         },
-        "durations_s": {"train onset": 97_800.0},
     }
     return ExperimentRecord(**(fields | change))
 
@@ -106,7 +103,6 @@ def test_markdown_has_hyper_parameter_lines_and_everything_else() -> None:
         "| time | 2020-10-20T12:00:00Z |",
         "| code | 0.1.0 (git 01234567, changed) |",
         "| data | feed5eed |",
-        "| duration, train onset | 27 h 10 min |",
     ):
         assert expected in text.splitlines()
 
@@ -197,9 +193,7 @@ def test_code_line() -> None:
     assert record(git_sha="").code == "0.1.0"
 
 
-def test_flatten_and_format() -> None:
-    nested = {"a": {"b": {"c": 1}, "d": {}}, "e": [1]}
-    assert flatten(nested) == {"a.b.c": 1, "a.d": {}, "e": [1]}
+def test_settings_in_one_line() -> None:
     assert [format_value(value) for value in (None, 1e-4, "x y", "a\nb", "", True)] == [
         "None", "0.0001", "x y", '"a\\nb"', '""', "True",
     ]  # fmt: skip
@@ -210,11 +204,3 @@ def test_markdown_cells_cannot_break_out() -> None:
     table = score_table(record())
     table.columns = [str(number) for number in range(table.shape[1])]
     assert {line.count(" | ") for line in markdown_table(table).splitlines()} == {9}
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.04, "0.0 s"), (8.34, "8.3 s"), (245, "4 min 05 s"), (97_800, "27 h 10 min")],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from amt_pipeline.core.files import read_json
 from amt_pipeline.training.checkpoints import list_checkpoints, read_state
 from amt_pipeline.training.loop import TrainingInterrupted, train
+from amt_pipeline.training.run import RESULT_FILE
 
 MakeTask = Callable[..., Any]
 LAST = "step-0000016"
@@ -79,15 +81,34 @@ def test_ctrl_c_saves_out_of_turn_and_leaves_no_trace_later(
 
 
 @pytest.mark.usefixtures("interrupts")
-def test_ctrl_c_at_a_save_and_at_the_end(
+def test_ctrl_c_at_a_save_and_in_the_last_step(
     make_task: MakeTask, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     with pytest.raises(TrainingInterrupted, match="stopped at step 8"):
         train(press_at(make_task(), 7), folder)
     assert read_state(folder / "step-0000008").regular
-    assert train(press_at(make_task(), 15), folder).steps == 16
+    # Nothing is left to train, but what would follow (the ranking) must not begin.
+    words = r"training is complete at step 16, saved in .*Run the same command again"
+    with pytest.raises(TrainingInterrupted, match=words):
+        train(press_at(make_task(), 15), folder)
+    assert read_json(folder / RESULT_FILE)["steps"] == 16
+    assert train(make_task(), folder).steps == 16
     assert_same(folder, undisturbed)
+
+
+@pytest.mark.usefixtures("interrupts")
+def test_the_remedy_after_a_restart_does_not_begin_anew(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    words = r"stopped at step 5 of 16.* command again to go on, without training\.restart=true"
+    with pytest.raises(TrainingInterrupted, match=words):
+        train(press_at(make_task(restart=True), 4), tmp_path)
+    first_steps: list[int] = []
+    task = make_task()
+    task.before_step = first_steps.append
+    train(task, tmp_path)
+    assert first_steps[0] == 5
 
 
 @pytest.mark.usefixtures("interrupts")

@@ -30,6 +30,8 @@ def test_a_missing_device_is_named(name: str) -> None:
     n = torch.cuda.device_count()
     with pytest.raises(ConfigError, match=rf"device={name}: no such device \({n} CUDA.*auto"):
         resolve_device(name)
+    with pytest.raises(ConfigError, match=rf"^own={name}: .* Use own=auto$"):
+        resolve_device(name, "own")
 
 
 def test_precision() -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from amt_pipeline.core.errors import CorpusError, StorageError
+from amt_pipeline.core.files import read_json
 from amt_pipeline.store.windows import Windows
 from amt_pipeline.training.checkpoints import list_checkpoints, read_state, verify_checkpoint
 from amt_pipeline.training.loop import TrainingDiverged, WindowStream, train
-from amt_pipeline.training.run import RESULT_FILE, read_result
+from amt_pipeline.training.run import RESULT_FILE
 
 MakeTask = Callable[..., Any]
 
@@ -68,8 +69,7 @@ def test_checkpoints_at_the_right_steps(
 def test_result_and_checkpoint_say_what_they_are(make_task: MakeTask, tmp_path: Path) -> None:
     task = make_task()
     result = train(task, tmp_path)
-    stored = read_result(tmp_path)
-    assert stored is not None
+    stored = read_json(tmp_path / RESULT_FILE)
     assert stored["config"] == {**task.describe(), "training": task.training.model_dump()}
     assert (stored["task"], stored["windows"], stored["device"]) == ("loud", 16, "cpu")
     assert stored["fingerprint"] == task.fingerprint()
@@ -155,7 +155,7 @@ def test_a_diverged_run_is_stopped_with_a_remedy(make_task: MakeTask, tmp_path: 
     ):
         train(task, tmp_path)
     assert steps(tmp_path) == [4]
-    assert read_result(tmp_path) is None
+    assert not (tmp_path / RESULT_FILE).exists()
 
 
 def test_a_full_disk_keeps_earlier_checkpoints(

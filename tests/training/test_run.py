@@ -7,17 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from amt_pipeline.core.errors import ResumeError, StorageError, UserError
-from amt_pipeline.core.files import write_json
+from amt_pipeline.core.errors import ResumeError, StorageError
+from amt_pipeline.core.files import read_json, write_json
 from amt_pipeline.training.checkpoints import CheckpointState, list_checkpoints, save_checkpoint
 from amt_pipeline.training.run import (
     RESULT_FILE,
     differences,
     find_resume_point,
-    flatten,
     newest_whole_checkpoint,
     prune_checkpoints,
-    read_result,
     set_aside,
 )
 
@@ -67,7 +65,6 @@ def find(folder: Path, identity: dict[str, Any] = IDENTITY, steps: int = 30, **m
 def test_nothing_there_begins_anew(tmp_path: Path) -> None:
     assert find(tmp_path / "nowhere") is None
     assert newest_whole_checkpoint(tmp_path) is None
-    assert read_result(tmp_path) is None
 
 
 def test_the_newest_checkpoint_is_gone_on_from(run: Path) -> None:
@@ -117,13 +114,15 @@ def test_restart_sets_an_unfinished_run_aside(
     assert names(run / "previous" / "001") == ["step-0000010", "step-0000020"]
     assert "previous/001" in caplog.text
     assert ("restart asked for" in caplog.text) is (identity == IDENTITY)
+    # The same command would set the run that begins now aside as well.
+    assert "go on without training.restart=true" in caplog.text
 
 
 def test_a_finished_run_is_found_as_it_is(finished: Path) -> None:
     assert find(finished) == finished / "step-0000030"
     assert find(finished, restart=True) == finished / "step-0000030"
     assert find(finished, steps=60) == finished / "step-0000030"
-    assert read_result(finished) == {"steps": 30}
+    assert read_json(finished / RESULT_FILE) == {"steps": 30}
 
 
 def test_a_finished_run_with_other_settings_is_set_aside(
@@ -132,6 +131,7 @@ def test_a_finished_run_with_other_settings_is_set_aside(
     with caplog.at_level(logging.WARNING):
         assert find(finished, OTHER) is None
     assert "learning_rate: 0.01 -> 0.02" in caplog.text
+    assert "restart=true" not in caplog.text
     # The chosen checkpoint stays in use until a ranking replaces it.
     assert names(finished) == ["best", "previous"]
     aside = finished / "previous" / "001"
@@ -152,14 +152,7 @@ def test_setting_aside_names_the_place_that_refuses(run: Path) -> None:
     assert find(run) == run / "step-0000020"
 
 
-def test_a_damaged_result_is_named(finished: Path) -> None:
-    (finished / RESULT_FILE).write_text("{")
-    with pytest.raises(UserError, match=r"training\.json: cannot be read"):
-        read_result(finished)
-
-
 def test_differences_of_nested_settings() -> None:
-    assert flatten({"a": {"b": {"c": 1}, "d": [2]}}) == {"a.b.c": 1, "a.d": [2]}
     assert differences(IDENTITY, IDENTITY) == []
     new = {"model": {"hidden": 4, "widths": (1, 2), "kernel": 3}, "training": IDENTITY["training"]}
     assert differences(IDENTITY, new) == [

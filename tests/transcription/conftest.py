@@ -83,7 +83,7 @@ def write_frame_corpus(
     for number, split in enumerate(splits):
         name = f"piece-{number}"
         notes = random_notes(np.random.default_rng(number), seconds, round(4 * seconds))
-        frames = frames_of(notes, round(seconds * spec.grid.frames_per_second), spec)
+        frames = frames_of(notes, round(seconds / spec.grid.seconds_per_frame), spec)
         store.write(name, frames, f"content of {name}")
         write_note_table(corpus.notes_folder / f"{name}.parquet", notes)
         corpus.notes[name], corpus.frames[name] = notes, frames

@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 
 from amt_pipeline.core.errors import CorpusError, MidiError
-from amt_pipeline.core.hashing import file_sha256
 from amt_pipeline.store.manifest import SPLITS
 from amt_pipeline.transcription.corpus import (
     check_recording,
-    hash_recording,
     read_corpus,
     recording_ids,
 )
@@ -212,14 +210,3 @@ def test_damaged_midi_is_named(root: Path) -> None:
     with pytest.raises(MidiError, match="cut off") as caught:
         check_recording(row, 10.0)
     assert caught.value.where == row["midi_path"]
-
-
-def test_hashes_of_a_recording(root: Path) -> None:
-    row = first_row(root)
-    assert hash_recording(row) == {
-        "audio_sha256": file_sha256(row["audio_path"]),
-        "midi_sha256": file_sha256(row["midi_path"]),
-    }
-    Path(row["midi_path"]).unlink()
-    with pytest.raises(CorpusError, match=r"piece 0\.midi: cannot be read"):
-        hash_recording(row)

@@ -12,10 +12,11 @@ from amt_pipeline.audio.io import read_audio
 from amt_pipeline.core.errors import ConfigError, CorpusError, StorageError
 from amt_pipeline.core.seeding import derive_rng
 from amt_pipeline.transcription import demo
-from amt_pipeline.transcription.demo import COLUMNS, METADATA_NAME, make_demo_corpus
+from amt_pipeline.transcription.demo import METADATA_NAME, make_demo_corpus
 from amt_pipeline.transcription.demo_harmony import harmony, nearest
 from amt_pipeline.transcription.demo_performance import Performance, perform
 from amt_pipeline.transcription.demo_textures import TEXTURES
+from amt_pipeline.transcription.metadata import COLUMNS
 
 SMALL = {"seed": 3, "minutes": 0.75, "n_pieces": 6}
 

@@ -13,6 +13,7 @@ from amt_pipeline.core.errors import CorpusError, StoreError
 from amt_pipeline.core.files import write_json
 from amt_pipeline.ranking.rank import BEST_FILE
 from amt_pipeline.training.checkpoints import checkpoint_folder, copy_checkpoint
+from amt_pipeline.transcription import joint
 from amt_pipeline.transcription.decode import PickingConfig, pick_notes
 from amt_pipeline.transcription.joint import (
     GRID,
@@ -119,6 +120,17 @@ def test_what_was_tuned_before_is_taken_while_it_holds(
     assert tune(["piece-2"], CONFIG.model_copy(update={"adjacent_s": 0.2}))["recordings"] == 1
     (models_folder / JOINT_FILE).write_text("{")
     assert tune(["piece-2"]) == first
+
+
+@pytest.mark.parametrize("change", ["VERSION", "TRANSCRIPTION_VERSION", "arithmetic"])
+def test_other_code_and_other_precision_are_tuned_again(
+    change: str, tune: Any, models_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tune(["piece-2"])
+    write_json(models_folder / JOINT_FILE, {**first, "recordings": 77})
+    other = (lambda config: ("cpu", "bfloat16")) if change == "arithmetic" else 99
+    monkeypatch.setattr(joint, change, other)
+    assert tune(["piece-2"])["recordings"] == 1
 
 
 def test_nothing_to_tune_on_and_missing_data_are_named(tune: Any) -> None:

@@ -80,8 +80,8 @@ def test_pitch_network_has_the_published_sizes_and_weights() -> None:
     net = network("pitch_conv", channels=maps[1:], dense_units=1024, recurrent_units=512)
     seen = sizes(net, torch.rand(1, 2, 17, 356))
     layers = [seen[f"convolutions.{i}"] for i in range(5)]
-    assert layers == [(8, 15, 352), (16, 15, 348), (32, 13, 170), (64, 11, 166), (128, 9, 79)]
-    assert [seen[f"into convolutions.{i}"][2] for i in (2, 4)] == [174, 83]  # pooled
+    assert layers == [(8, 15, 352), (16, 15, 352), (32, 13, 172), (64, 11, 168), (128, 9, 80)]
+    assert [seen[f"into convolutions.{i}"][2] for i in (2, 4)] == [176, 84]  # pooled
     assert seen["into dense"] == (9, 40 * 128)
     assert seen["output"] == (9, 88)
     convolutions = sum((maps[i] * 15 + 1 + 2) * maps[i + 1] for i in range(5))
@@ -197,7 +197,7 @@ REFUSED = {
     ),
     "mel": ("harmonic", {"kind": "log_mel"}, {}, "needs a CQT from 27.5 Hz"),
     "bins between semitones": ("harmonic", {"bins_per_octave": 50}, {}, "whole bins per semitone"),
-    "other lowest key": ("harmonic", {"fmin_hz": 32.7}, {}, "pitch.model.kind=pitch_conv"),
+    "other lowest key": ("harmonic", {"fmin_hz": 32.7}, {}, "kind: pitch_conv"),
     "stride": ("onset", {}, {"frequency_stride": 30}, "model.frequency_stride: .* of 356. Lower"),
     "bins": ("onset", {"bins": 20}, {}, "features.bins: .* leave no bins of 20. Use more"),
     "bins of pitch": ("pitch_conv", {"bins": 30}, {}, "features.bins"),
@@ -223,3 +223,39 @@ def test_mel_bands_serve_the_other_networks(kind: str) -> None:
     net = network(kind, spec, label_frames=5)
     with torch.inference_mode():
         assert net(torch.rand(1, 2, 5 + 2 * net.context_frames, spec.bins)).shape[1] == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "unused"),
+    [
+        ("onset", {"dropout": 0.1}),
+        ("pitch_conv", {"frequency_stride": 2}),
+        (
+            "harmonic",
+            {"dropout": 0.1, "dense_units": 9, "recurrent_units": 9, "frequency_stride": 2},
+        ),
+    ],
+)
+def test_settings_that_a_network_has_nothing_for_make_no_other_network(
+    kind: str, unused: dict[str, Any]
+) -> None:
+    plain = {"kind": kind, "dropout": 0.2, "dense_units": 5, "recurrent_units": 6}
+    first, second = (ModelConfig.model_validate(v) for v in (plain, {**plain, **unused}))
+    assert first == second
+    shapes = [
+        {n: tuple(w.shape) for n, w in network(**{**SMALL[kind], **v}).state_dict().items()}
+        for v in (plain, {**plain, **unused})
+    ]
+    assert shapes[0] == shapes[1]
+    used = {"onset": {"dense_units": 7}, "pitch_conv": {"dropout": 0.3}, "harmonic": {"prior": 0.1}}
+    assert ModelConfig.model_validate({**plain, **used[kind]}) != first
+
+
+@pytest.mark.parametrize("case", ["too few widths", "too many widths", "mel"])
+def test_remedies_for_lists_can_be_typed(case: str) -> None:
+    kind, features, settings, _ = REFUSED[case]
+    with pytest.raises(ConfigError) as caught:
+        network(kind, FeatureSpec.model_validate(features), **settings)
+    # --params splits its values at commas.
+    assert "conf/local/parameters_*.yml" in caught.value.remedy
+    assert "channels=[" not in caught.value.remedy

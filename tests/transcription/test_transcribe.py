@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,25 +9,28 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from amt_pipeline.audio.io import read_audio
-from amt_pipeline.core.errors import AudioError, StoreError, UserError
+from amt_pipeline.core.errors import AudioError, ConfigError, StoreError, UserError
 from amt_pipeline.core.files import read_json
 from amt_pipeline.features.extract import extract_frames
 from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.training.checkpoints import write_file_list
+from amt_pipeline.training.device import resolve_device
+from amt_pipeline.transcription import transcribe
 from amt_pipeline.transcription.decode import pick_notes
 from amt_pipeline.transcription.model_folder import ModelFolder
 from amt_pipeline.transcription.note_files import read_notes
 from amt_pipeline.transcription.notes import Notes
+from amt_pipeline.transcription.run import process_count
 from amt_pipeline.transcription.scoring import score_notes
 from amt_pipeline.transcription.transcribe import (
     TranscriptionConfig,
     TranscriptionJob,
     predict_both,
     read_probabilities,
-    transcribe_frames,
     transcribe_recording,
 )
 
@@ -160,11 +162,40 @@ def test_other_settings_and_other_audio_are_done_again(
     assert not transcribe_recording(many).reused
 
 
+@pytest.mark.parametrize("change", ["version", "precision"])
+def test_other_code_and_other_precision_are_done_again(
+    change: str, job: TranscriptionJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transcribe_recording(job)
+    assert transcribe_recording(job).reused
+    if change == "version":
+        monkeypatch.setattr(transcribe, "VERSION", transcribe.VERSION + 1)
+    else:
+        cpu = resolve_device("cpu")
+        monkeypatch.setattr(transcribe, "arithmetic", lambda config: (cpu, "bfloat16"))
+    assert not transcribe_recording(job).reused
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_missing_device_is_named_with_its_parameter(job: TranscriptionJob) -> None:
+    config = CONFIG.model_copy(update={"device": "cuda"})
+    for refused in (
+        lambda: transcribe_recording(replace(job, config=config)),
+        lambda: process_count(config, 2),
+    ):
+        with pytest.raises(ConfigError, match=r"^transcribe\.device=cuda: no such device"):
+            refused()
+
+
 def test_probabilities_are_kept_only_when_asked_for(job: TranscriptionJob) -> None:
     quiet = replace(job, config=CONFIG.model_copy(update={"save_probabilities": False}))
     transcribe_recording(quiet)
     assert not (job.out_folder / "probabilities").exists()
     assert transcribe_recording(quiet).reused
+    transcribe_recording(job)
+    assert (job.out_folder / "probabilities" / "piece-3.npz").is_file()
+    transcribe_recording(quiet)
+    assert not (job.out_folder / "probabilities" / "piece-3.npz").exists()
 
 
 def test_silence_and_very_short_audio_give_empty_results(
@@ -206,16 +237,6 @@ def test_model_that_changes_meanwhile_is_noticed(job: TranscriptionJob, frame_co
     other_weights(job)
     with pytest.raises(UserError, match="changed while it was used"):
         predict_both(models, frame_corpus.frames["piece-3"], CONFIG)
-
-
-def test_frames_are_transcribed_without_writing(job: TranscriptionJob, frame_corpus: Any) -> None:
-    transcribe_recording(job)
-    written = read_notes(job.out_folder / "piece-3.res")
-    shutil.rmtree(job.out_folder)
-    models = ModelFolder.open(job.models_folder)
-    found = transcribe_frames(models, frame_corpus.frames["piece-3"], CONFIG, job.picking)
-    np.testing.assert_allclose(found.onset_s, written.onset_s, atol=1e-6)
-    assert not job.out_folder.exists()
 
 
 def test_given_thresholds_win_over_tuned_ones() -> None:

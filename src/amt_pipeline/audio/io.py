@@ -9,6 +9,7 @@ block: memory grows with what they hold, never with what their header promises.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -133,10 +134,11 @@ def write_flac(path: str | PathLike[str], samples: NDArray[np.floating], sample_
     if not np.isfinite(samples).all():
         raise ValueError(f"{path}: samples that are not finite cannot be written")
     steps = np.clip(np.rint(np.asarray(samples, np.float64) * 32768.0), -32768, 32767)
+    encoded = io.BytesIO()
+    soundfile.write(encoded, steps.astype(np.int16), sample_rate, format="FLAC", subtype="PCM_16")
     with atomic_path(path) as temporary:
-        soundfile.write(
-            temporary, steps.astype(np.int16), sample_rate, format="FLAC", subtype="PCM_16"
-        )
+        # Not by libsndfile, which says only "System error" where the disk is full.
+        temporary.write_bytes(encoded.getbuffer())
 
 
 def _open(path: Path) -> soundfile.SoundFile:

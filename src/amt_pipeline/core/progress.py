@@ -10,16 +10,17 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from types import TracebackType
 
 from tqdm import tqdm
+
+from amt_pipeline.core.closing import Closing
 
 logger = logging.getLogger(__name__)
 
 LOG_EVERY_S = 10.0
 
 
-class Progress:
+class Progress(Closing):
     """Counts units of work towards a total and shows rate and remaining time.
 
     Args:
@@ -77,17 +78,6 @@ class Progress:
             when,
             tail,
         )
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _clock(seconds: float) -> str:

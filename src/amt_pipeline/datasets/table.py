@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".parquet", ".csv")
+ID_COLUMNS = ("recording_id", "unit")
+"""Columns that hold names: text in a CSV too, where `01` would be a number and `NA` missing."""
 
 
 class TableDataset(FileDataset["pd.DataFrame", "pd.DataFrame"]):
@@ -64,12 +66,17 @@ def require_table_suffix(path: Path) -> None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a Parquet or CSV file, by its suffix."""
+    """Read a Parquet or CSV file, by its suffix; ids (`ID_COLUMNS`) are text in both."""
     import pandas as pd
     from pyarrow import ArrowException
 
     if path.suffix.lower() == ".csv":
-        return pd.read_csv(path)
+        table = pd.read_csv(path)
+        ids = [name for name in ID_COLUMNS if name in table.columns]
+        if ids:
+            # Read apart: pandas switches its words for missing values only for a whole file.
+            table[ids] = pd.read_csv(path, usecols=ids, dtype=str, keep_default_na=False)[ids]
+        return table
     try:
         return pd.read_parquet(path)
     except ArrowException as error:  # not all of them are ValueErrors

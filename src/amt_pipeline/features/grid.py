@@ -35,11 +35,6 @@ class FrameGrid(BaseModel):
         """Seconds from one frame to the next."""
         return self.hop_samples / self.sample_rate
 
-    @property
-    def frames_per_second(self) -> float:
-        """Frames in one second."""
-        return self.sample_rate / self.hop_samples
-
     def frame_count(self, n_samples: int) -> int:
         """Return the number of frames that `n_samples` of audio give."""
         if n_samples <= 0:
@@ -53,10 +48,6 @@ class FrameGrid(BaseModel):
         return np.floor(np.asarray(seconds, float) * self.sample_rate / self.hop_samples).astype(
             np.int64
         )
-
-    def seconds_of(self, frames: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Return the time in seconds of (possibly fractional) frame numbers."""
-        return np.asarray(frames, float) * self.hop_samples / self.sample_rate
 
     def describe(self) -> str:
         """Return the grid in words, for messages."""

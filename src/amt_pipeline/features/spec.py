@@ -7,7 +7,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from amt_pipeline.core.hashing import value_sha256
+from amt_pipeline.core.values import reset_to_defaults
 from amt_pipeline.features.grid import FrameGrid
+
+_HANN_BANDWIDTH = 1.50018310546875
+"""Equivalent noise bandwidth of a Hann window, in bins, as librosa has it."""
+
+UNUSED_SETTINGS = {"cqt": ("fmax_hz", "n_fft"), "log_mel": ("bins_per_octave",)}
+"""Settings that a kind of features has nothing for."""
 
 
 class FeatureSpec(BaseModel):
@@ -16,6 +23,11 @@ class FeatureSpec(BaseModel):
     Stored values are linear magnitudes whatever the kind; scaling (linear or log) and normalisation
     belong to the network's input (`features.scaling`), so that trying another one needs no new
     ingestion.
+
+    A setting that the kind has nothing for (`fmax_hz` and `n_fft` of a CQT, `bins_per_octave` of
+    mel bands) goes back to its default, whatever was given: it makes no other frames, so it must
+    not make another hash, which would have everything ingested and trained anew. It is not refused,
+    since a preset may have it for the kind that an override replaces.
 
     Attributes:
         kind: `cqt`, the constant-Q magnitudes of the reference, or `log_mel`, mel magnitudes that
@@ -52,12 +64,19 @@ class FeatureSpec(BaseModel):
         return values
 
     @model_validator(mode="after")
-    def _below_nyquist(self) -> FeatureSpec:
-        top_hz = self.top_hz
-        if top_hz > self.sample_rate / 2:
+    def _reset_unused(self) -> FeatureSpec:
+        return reset_to_defaults(self, UNUSED_SETTINGS[self.kind])
+
+    @model_validator(mode="after")
+    def _frequencies_fit(self) -> FeatureSpec:
+        mel = self.kind == "log_mel"
+        if mel and self.fmin_hz >= self.fmax_hz:
+            raise ValueError(f"fmin_hz ({self.fmin_hz:g}) must be below fmax_hz ({self.fmax_hz:g})")
+        if self.cutoff_hz > self.sample_rate / 2:
+            remedy = "a lower fmax_hz" if mel else "fewer bins"
             raise ValueError(
-                f"the top bin lies at {top_hz:.0f} Hz, above half the sample rate "
-                f"({self.sample_rate / 2:.0f} Hz); use fewer bins or a higher sample_rate"
+                f"the top bin reaches up to {self.cutoff_hz:.0f} Hz, above half the sample rate "
+                f"({self.sample_rate / 2:.0f} Hz); use {remedy} or a higher sample_rate"
             )
         return self
 
@@ -67,6 +86,19 @@ class FeatureSpec(BaseModel):
         if self.kind == "cqt":
             return float(self.fmin_hz * 2 ** ((self.bins - 1) / self.bins_per_octave))
         return self.fmax_hz
+
+    @property
+    def cutoff_hz(self) -> float:
+        """Highest frequency that the highest bin lets through, in Hz.
+
+        A constant-Q filter of centre f ends at f (1 + bandwidth / (2 Q)); the rule, which librosa
+        refuses by, is that of `librosa.filters.wavelet_lengths`.
+        """
+        if self.kind == "log_mel":
+            return self.top_hz
+        ratio = 2 ** (2 / self.bins_per_octave)
+        relative_bandwidth = (ratio - 1) / (ratio + 1)
+        return self.top_hz * (1 + 0.5 * _HANN_BANDWIDTH * relative_bandwidth)
 
     @property
     def grid(self) -> FrameGrid:

@@ -38,12 +38,19 @@ def open_task(
     notes_folder: Path,
     frames_folder: Path,
 ) -> tuple[FrameTask, ResolvedTask]:
-    """Return the task that `settings` names, on the ingested corpus, with its settings."""
+    """Return the task that `settings` names, on the ingested corpus, with its settings.
+
+    Raises:
+        StoreError: Frames or notes are missing, or were made from other files than the manifest's.
+    """
     from amt_pipeline.store.manifest import Manifest
+    from amt_pipeline.tracking import log_parameters
+    from amt_pipeline.transcription.contents import check_frames, check_notes
     from amt_pipeline.transcription.parameters import choose_preset, resolve_task
     from amt_pipeline.transcription.tasks import FrameTask
 
-    resolved = resolve_task(presets[choose_preset(preset)], features, settings)
+    chosen = choose_preset(preset)
+    resolved = resolve_task(presets[chosen], features, settings)
     corpus = Manifest(manifest)
     task = FrameTask(
         resolved.task,
@@ -55,4 +62,24 @@ def open_task(
         },
         data_fingerprint=corpus.fingerprint(),
     )
+    for split in ("train", "validation"):
+        rows = corpus.split(split)
+        check_frames(rows, frames_folder)
+        check_notes(rows, notes_folder)
+    log_parameters({"preset": chosen, task.name: resolved})
     return task, resolved
+
+
+def training_key(training: dict[str, Any]) -> str:
+    """Return a hash of what a training run learned from, by which its ranking knows it.
+
+    Args:
+        training: What the run says of itself (`training.TrainingResult`).
+    """
+    from amt_pipeline.core.hashing import value_sha256
+    from amt_pipeline.training.config import NOT_IDENTITY
+
+    own = training["config"]["training"]
+    settings = {name: value for name, value in own.items() if name not in NOT_IDENTITY}
+    config = {**training["config"], "training": settings}
+    return value_sha256([config, training["fingerprint"], training["checkpoints"]])

@@ -12,24 +12,12 @@ quantile; the expanded ones read the percentiles further out. From about 50 unit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from amt_pipeline.core.seeding import derive_rng
 
 _DRAWS_AT_ONCE = 2_000_000
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """Mean of `other - leader` over units, its interval, and a two-sided p value."""
-
-    mean: float
-    low: float
-    high: float
-    p: float
 
 
 def bootstrap_mean_interval(
@@ -73,50 +61,6 @@ def bootstrap_mean_intervals(
             row = table[index]
             low[index], high[index] = np.clip(ends, np.nanmin(row), np.nanmax(row))
     return low, high
-
-
-def paired_bootstrap(
-    leader: ArrayLike,
-    other: ArrayLike,
-    *,
-    level: float = 0.95,
-    n_resamples: int = 2000,
-    seed: int = 0,
-) -> PairedDifference:
-    """Compare two candidates on the units that both have.
-
-    The interval is bootstrapped; `p` is that of the sign-flip permutation test, which is valid for
-    few units too: under the null hypothesis a unit's difference is as likely as its negative.
-
-    Args:
-        leader: One score per unit, `[n_units]`.
-        other: The same units, `[n_units]`.
-        level: Confidence of the interval.
-        n_resamples: Draws, for interval and test.
-        seed: Of the draws.
-
-    Returns:
-        The difference `other - leader`; interval NaN and `p` 1 with fewer than two common units.
-
-    Raises:
-        ValueError: The two do not have the same number of units.
-    """
-    first, second = np.asarray(leader, np.float64), np.asarray(other, np.float64)
-    if first.shape != second.shape or first.ndim != 1:
-        raise ValueError(f"{first.shape} and {second.shape} are not the scores of the same units")
-    difference = second - first
-    difference = difference[np.isfinite(difference)]
-    if difference.size < 2:
-        mean = float(difference[0]) if difference.size else float("nan")
-        return PairedDifference(mean, float("nan"), float("nan"), 1.0)
-    low, high = bootstrap_mean_interval(difference, level=level, n_resamples=n_resamples, seed=seed)
-    rng = derive_rng(seed, "sign-flip")
-    signs = rng.integers(0, 2, (n_resamples, difference.size), dtype=np.int8) * 2.0 - 1.0
-    flipped = np.abs(signs @ difference) / difference.size
-    mean = float(difference.mean())
-    # A flip that only reorders the sum must count as equal; + 1 counts the sample as it is.
-    extreme = np.count_nonzero(flipped >= abs(mean) - 1e-12)
-    return PairedDifference(mean, low, high, (extreme + 1) / (n_resamples + 1))
 
 
 def resampled_means(table: NDArray[np.float64], n_resamples: int, seed: int) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -32,11 +32,19 @@ logger = logging.getLogger(__name__)
 
 UnitHistograms = dict[str, LogitHistogram]
 
+VERSION = 1
+"""Part of the key of every evaluation. Raise it when labels, windows or what is counted change for
+the same data and settings, or evaluations by the former code are taken as ours.
+"""
+
 
 def evaluate_checkpoints(
     task: Task, checkpoints: Sequence[Path], split: str, cache_folder: Path, evaluation: object
-) -> list[UnitHistograms]:
-    """Evaluate checkpoints over a split.
+) -> Iterator[UnitHistograms]:
+    """Evaluate checkpoints over a split, one at a time.
+
+    Histograms take 32 KB per unit, gigabytes for a long run: keep of each what is needed, and ask
+    again for the one that is needed whole; it comes from the cache.
 
     Args:
         task: Whose network and data.
@@ -45,7 +53,7 @@ def evaluate_checkpoints(
         cache_folder: Where finished evaluations are kept.
         evaluation: JSON-able settings that the result depends on beside weights and data.
 
-    Returns:
+    Yields:
         For each checkpoint the histogram of every unit, in the split's order.
 
     Raises:
@@ -55,8 +63,7 @@ def evaluate_checkpoints(
     precision = resolve_precision(task.training.precision, device)
     set_threads(task.training.threads)
     network = task.build_network().to(device)
-    key = value_sha256([task.describe(), task.fingerprint(), split, evaluation, precision])
-    results = []
+    key = value_sha256([VERSION, task.describe(), task.fingerprint(), split, evaluation, precision])
     with Progress(f"{task.label}, {split}", len(checkpoints), "checkpoint") as progress:
         for checkpoint in checkpoints:
             weights = verify_checkpoint(checkpoint)[WEIGHTS_FILE]
@@ -66,9 +73,8 @@ def evaluate_checkpoints(
                 load_weights(checkpoint, network)
                 known = evaluate_network(task, network, split, device, precision)
                 _write_cache(cache, f"{key}-{weights}", known)
-            results.append(known)
             progress.advance(1, f"last F1 {mean_f1(known):.4f}")
-    return results
+            yield known
 
 
 def evaluate_network(

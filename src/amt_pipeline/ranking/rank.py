@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from amt_pipeline.core.errors import CheckpointError, CorpusError, MissingPredecessorError
 from amt_pipeline.ranking.choice import build_ranking, choose
-from amt_pipeline.ranking.evaluate import UnitHistograms, evaluate_checkpoints, mean_f1
+from amt_pipeline.ranking.evaluate import UnitHistograms, evaluate_checkpoints
 from amt_pipeline.training.checkpoints import copy_checkpoint, list_checkpoints, read_state
 from amt_pipeline.training.metrics import LogitHistogram, best_threshold
+from amt_pipeline.training.run import differences
 from amt_pipeline.training.task import Task
 
 if TYPE_CHECKING:
@@ -60,6 +61,32 @@ class RankingOutcome:
     best: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class _Scores:
+    """What is kept of every checkpoint's evaluation; all histograms would fill the memory.
+
+    Attributes:
+        units: Precision, recall and F1 of every unit.
+        means: Their means over units; AUC and P/R/F1 pooled over all frames.
+    """
+
+    units: dict[str, dict[str, float]]
+    means: dict[str, float]
+
+    @classmethod
+    def of(cls, histograms: UnitHistograms) -> _Scores:
+        units = {unit: histogram.scores() for unit, histogram in histograms.items()}
+        pooled = LogitHistogram.total(list(histograms.values()))
+        means = {
+            name: float(np.mean([scores[name] for scores in units.values()]))
+            if units
+            else float("nan")
+            for name in ("precision", "recall", "f1")
+        }
+        pooled_scores = {f"pooled_{name}": value for name, value in pooled.scores().items()}
+        return cls(units, {**means, "auc": pooled.auc(), **pooled_scores})
+
+
 def rank_checkpoints(
     task: Task,
     checkpoints_folder: Path,
@@ -83,7 +110,8 @@ def rank_checkpoints(
 
     Raises:
         MissingPredecessorError: There is no checkpoint.
-        CheckpointError: One is damaged (it is named), or the run is of another corpus.
+        CheckpointError: One is damaged (it is named), or the run is of another corpus or was
+            trained with other settings than `task` has.
         CorpusError: The validation split is empty.
     """
     checkpoints = [p for p in list_checkpoints(checkpoints_folder) if read_state(p).regular]
@@ -99,8 +127,12 @@ def rank_checkpoints(
             "was trained on other data or features than are ingested now",
             f"Run `kedro run --pipelines train_{task.name}`, or ingest the former corpus again",
         )
-    results = evaluate_checkpoints(task, checkpoints, "validation", cache_folder, evaluation)
-    if not results[0]:
+    _check_settings(task, checkpoints)
+    results = [
+        _Scores.of(units)
+        for units in evaluate_checkpoints(task, checkpoints, "validation", cache_folder, evaluation)
+    ]
+    if not results[0].units:
         raise CorpusError(
             task.label,
             f"the validation split has no {task.unit}, so nothing can be ranked",
@@ -109,7 +141,7 @@ def rank_checkpoints(
     steps = [read_state(path).step for path in checkpoints]
     table = build_ranking(
         steps,
-        _f1_table(results),
+        [[scores["f1"] for scores in result.units.values()] for result in results],
         _columns(results),
         rule=config.rule,
         level=config.level,
@@ -118,11 +150,12 @@ def rank_checkpoints(
     )
     choice = choose(table, config.rule)
     position = steps.index(choice.step)
-    threshold, tuned_f1 = best_threshold(list(results[position].values()))
-    (training,) = evaluate_checkpoints(
-        task, [checkpoints[position]], "train", cache_folder, evaluation
+    chosen, training = (
+        next(evaluate_checkpoints(task, [checkpoints[position]], split, cache_folder, evaluation))
+        for split in ("validation", "train")
     )
-    validation, on_train = _means(results[position]), _means(training)
+    threshold, tuned_f1 = best_threshold(list(chosen.values()))
+    validation, on_train = (_Scores.of(units).means for units in (chosen, training))
     warnings = [*choice.warnings, *table.attrs.get("warnings", [])]
     best: dict[str, Any] = {
         "task": task.name,
@@ -146,32 +179,25 @@ def rank_checkpoints(
     return RankingOutcome(table, _per_unit(steps, results), best)
 
 
-def _f1_table(results: list[UnitHistograms]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.array([[h.scores()["f1"] for h in units.values()] for units in results])
+def _check_settings(task: Task, checkpoints: list[Path]) -> None:
+    """Refuse checkpoints that another network, or one on other windows, has left."""
+    for path in checkpoints:
+        config = read_state(path).config
+        trained = {name: config[name] for name in config.keys() - {"training", "data"}}
+        if changes := differences(trained, task.describe()):
+            raise CheckpointError(
+                path,
+                f"was trained with other settings ({'; '.join(changes)})",
+                "Rank with the parameters of the training, or run "
+                f"`kedro run --pipelines train_{task.name}` with these",
+            )
 
 
-def _columns(results: list[UnitHistograms]) -> dict[str, list[float]]:
-    """Mean precision and recall over units; AUC and P/R/F1 pooled over all frames."""
-    columns: dict[str, list[float]] = {}
-    for units in results:
-        for name, value in _means(units).items():
-            if name != "f1":
-                columns.setdefault(name, []).append(value)
-    return columns
-
-
-def _means(units: UnitHistograms) -> dict[str, float]:
-    scores = [histogram.scores() for histogram in units.values()]
-    pooled = LogitHistogram.total(list(units.values()))
-    means = {
-        name: float(np.mean([score[name] for score in scores])) if scores else float("nan")
-        for name in ("precision", "recall")
-    }
+def _columns(results: list[_Scores]) -> dict[str, list[float]]:
     return {
-        **means,
-        "f1": mean_f1(units),
-        "auc": pooled.auc(),
-        **{f"pooled_{name}": value for name, value in pooled.scores().items()},
+        name: [result.means[name] for result in results]
+        for name in results[0].means
+        if name != "f1"
     }
 
 
@@ -180,12 +206,12 @@ def _storable(scores: dict[str, float]) -> dict[str, float | None]:
     return {name: None if np.isnan(value) else value for name, value in scores.items()}
 
 
-def _per_unit(steps: list[int], results: list[UnitHistograms]) -> pd.DataFrame:
+def _per_unit(steps: list[int], results: list[_Scores]) -> pd.DataFrame:
     import pandas as pd
 
     rows = [
-        {"step": step, "unit": unit, **histogram.scores()}
-        for step, units in zip(steps, results, strict=True)
-        for unit, histogram in units.items()
+        {"step": step, "unit": unit, **scores}
+        for step, result in zip(steps, results, strict=True)
+        for unit, scores in result.units.items()
     ]
     return pd.DataFrame(rows)

@@ -98,17 +98,6 @@ def compare_with_leader(
     return LeaderComparison(leader, difference, low, high, tied, warning)
 
 
-def tie_set(
-    scores: ArrayLike, *, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
-) -> list[int]:
-    """Return the indices of the candidates tied with the leader, itself included.
-
-    See `compare_with_leader`, which also has the intervals and the warning.
-    """
-    comparison = compare_with_leader(scores, level=level, n_resamples=n_resamples, seed=seed)
-    return [int(index) for index in np.flatnonzero(comparison.tied)]
-
-
 def _simultaneous_margin(
     differences: NDArray[np.float64],
     mean: NDArray[np.float64],

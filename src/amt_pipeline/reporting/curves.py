@@ -33,7 +33,8 @@ def ranking_figure(table: pd.DataFrame, *, title: str = "", metric: str = "f1") 
         table: One row per checkpoint: `rank, step, <metric>, <metric>_low, <metric>_high,
             difference_from_leader, difference_low, difference_high, tied, chosen`, and whatever
             else is to be shown when pointing at a checkpoint (`precision`, `recall`, `auc`, ...).
-            Scores are fractions; rank 1 is the leader.
+            Scores are fractions, drawn in percent; what is none (a loss) is drawn as it is. Rank 1
+            is the leader.
         title: Shown above.
         metric: Column that was ranked by.
 
@@ -46,18 +47,19 @@ def ranking_figure(table: pd.DataFrame, *, title: str = "", metric: str = "f1") 
     import plotly.graph_objects as go
 
     table = _checked(table, metric)
-    steps, score = table["step"], 100 * table[metric]
+    scale, axis = _scale(table, metric)
+    steps, score = table["step"], scale * table[metric]
     figure = go.Figure()
     if _has_interval(table, metric):
         edges = {"x": steps, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
-        figure.add_scatter(y=100 * table[f"{metric}_high"], showlegend=False, **edges)
+        figure.add_scatter(y=scale * table[f"{metric}_high"], showlegend=False, **edges)
         fill = {"fill": "tonexty", "fillcolor": "rgba(0, 114, 178, 0.18)"}
-        figure.add_scatter(y=100 * table[f"{metric}_low"], name="95 % interval", **edges, **fill)
+        figure.add_scatter(y=scale * table[f"{metric}_low"], name="95 % interval", **edges, **fill)
     for name in COMPANIONS:
         if name in table:
             line = {"color": style.COLOURS[name], "width": 1.2}
             figure.add_scatter(
-                x=steps, y=100 * table[name], name=name, mode="lines", line=line, hoverinfo="skip"
+                x=steps, y=scale * table[name], name=name, mode="lines", line=line, hoverinfo="skip"
             )
     figure.add_scatter(
         x=steps,
@@ -67,13 +69,13 @@ def ranking_figure(table: pd.DataFrame, *, title: str = "", metric: str = "f1") 
         mode="lines+markers",
         line={"color": style.COLOURS["f1"], "width": 2.4},
         marker={"size": 5},
-        text=[_hover(row, metric) for row in table.to_dict("records")],
+        text=[_hover(row, metric, scale) for row in table.to_dict("records")],
         hovertemplate="%{text}<extra></extra>",
     )
     for chosen_rows, name, marker in _marks(table):
         figure.add_scatter(
             x=chosen_rows["step"],
-            y=100 * chosen_rows[metric],
+            y=scale * chosen_rows[metric],
             name=name,
             mode="markers",
             marker=marker,
@@ -85,14 +87,14 @@ def ranking_figure(table: pd.DataFrame, *, title: str = "", metric: str = "f1") 
             x=row["step"],
             y=0.04,
             yref="paper",
-            text=_chosen_text(row, metric),
+            text=_chosen_text(row, metric, scale),
             showarrow=False,
             xanchor=_side(table, row["step"], "right", "left"),
             bgcolor="rgba(255,255,255,0.85)",
         )
     figure.update_layout(**style.plotly_layout(title, hovermode="closest"))
     figure.update_xaxes(title="training step", tickformat=",d")
-    figure.update_yaxes(title="validation score (%)", range=_score_range(table, metric))
+    figure.update_yaxes(title=axis, range=_score_range(table, metric))
     return figure
 
 
@@ -128,16 +130,16 @@ def ranking_image(table: pd.DataFrame, *, title: str = "", metric: str = "f1") -
         FixedLocator(list(table["step"])) if few else MaxNLocator(nbins=7, integer=True)
     )
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    style.style_axes(axes, x="training step", y="validation score (%)")
+    style.style_axes(axes, x="training step", y=_scale(table, metric)[1])
     style.legend_above(axes, title=title)
     return figure
 
 
 def _draw_curves(axes: Axes, table: pd.DataFrame, metric: str) -> None:
-    steps = table["step"]
+    steps, (scale, _) = table["step"], _scale(table, metric)
     axes.plot(
         steps,
-        100 * table[metric],
+        scale * table[metric],
         color=style.COLOURS["f1"],
         linewidth=1.8,
         marker="o",
@@ -146,7 +148,7 @@ def _draw_curves(axes: Axes, table: pd.DataFrame, metric: str) -> None:
         label=style.label(metric),
     )
     if _has_interval(table, metric):
-        low, high = 100 * table[f"{metric}_low"], 100 * table[f"{metric}_high"]
+        low, high = scale * table[f"{metric}_low"], scale * table[f"{metric}_high"]
         colour = style.COLOURS["f1"]
         axes.fill_between(
             steps, low, high, color=colour, alpha=0.18, linewidth=0.8, label="95 % interval"
@@ -155,7 +157,7 @@ def _draw_curves(axes: Axes, table: pd.DataFrame, metric: str) -> None:
         if name in table:
             axes.plot(
                 steps,
-                100 * table[name],
+                scale * table[name],
                 color=style.COLOURS[name],
                 linewidth=0.9,
                 # A single checkpoint makes no line.
@@ -167,7 +169,7 @@ def _draw_curves(axes: Axes, table: pd.DataFrame, metric: str) -> None:
         is_open = marker["symbol"].endswith("open")
         axes.plot(
             rows["step"],
-            100 * rows[metric],
+            scale * rows[metric],
             linestyle="none",
             marker=shapes[marker["symbol"]],
             markersize=0.7 * marker["size"],
@@ -180,12 +182,13 @@ def _draw_curves(axes: Axes, table: pd.DataFrame, metric: str) -> None:
 
 
 def _draw_chosen(axes: Axes, table: pd.DataFrame, metric: str) -> None:
+    scale, _ = _scale(table, metric)
     for row in table[table["chosen"]].to_dict("records"):
         if len(table) > 1:
             axes.axvline(row["step"], color=style.COLOURS["chosen"], linestyle=":", linewidth=1)
         offset_pt = _side(table, row["step"], -6, 6)
         axes.annotate(
-            _chosen_text(row, metric),
+            _chosen_text(row, metric, scale),
             xy=(row["step"], 0.05),
             xycoords=axes.get_xaxis_transform(),
             xytext=(offset_pt, 0),
@@ -233,8 +236,25 @@ def _side(table: pd.DataFrame, step: int, if_late: Any, if_early: Any) -> Any:
     return if_late if step > middle else if_early
 
 
-def _chosen_text(row: dict[Any, Any], metric: str) -> str:
-    score = f"{style.label(metric)} {style.percent(row[metric])} %"
+def _scale(table: pd.DataFrame, metric: str) -> tuple[float, str]:
+    """Return what values are multiplied by, and the label of their axis.
+
+    A score lies in 0..1 and is best where it is highest; all else (a loss) keeps its own scale.
+    """
+    values = table[metric].dropna()
+    leader = table.loc[table["rank"] == 1, metric].max()
+    if values.empty or (values.between(0, 1).all() and leader == values.max()):
+        return 100.0, "validation score (%)"
+    return 1.0, style.label(metric)
+
+
+def _shown(value: float, scale: float) -> str:
+    return style.percent(value) if scale != 1 else f"{value:.4g}"
+
+
+def _chosen_text(row: dict[Any, Any], metric: str, scale: float) -> str:
+    unit = " %" if scale != 1 else ""
+    score = f"{style.label(metric)} {_shown(row[metric], scale)}{unit}"
     return f"chosen: step {row['step']:,}, {score}"
 
 
@@ -244,24 +264,27 @@ def _score_range(table: pd.DataFrame, metric: str) -> tuple[float, float]:
     score = table[metric]
     if score.notna().sum() == 0:
         return 0.0, 100.0
-    first = int((score >= SHOWN_FROM * score.max()).to_numpy().argmax())
+    scale, _ = _scale(table, metric)
+    # Only a score rises towards its best.
+    reached = score >= (SHOWN_FROM * score.max() if scale != 1 else score.min())
+    first = int(reached.to_numpy().argmax())
     names = (metric, *COMPANIONS, f"{metric}_low", f"{metric}_high")
     shown = table.loc[first:, [name for name in names if name in table]]
-    low, high = 100 * np.nanmin(shown.to_numpy()), 100 * np.nanmax(shown.to_numpy())
+    low, high = scale * np.nanmin(shown.to_numpy()), scale * np.nanmax(shown.to_numpy())
     # The label of the chosen checkpoint stands in the lower margin.
-    span = max(high - low, 1.0)
+    span = max(high - low, 0.01 * scale)
     return float(low - 0.16 * span), float(high + 0.08 * span)
 
 
-def _hover(row: dict[Any, Any], metric: str) -> str:
+def _hover(row: dict[Any, Any], metric: str, scale: float) -> str:
     """Return all of a row, one line per quantity, intervals beside their value."""
     lines = [f"<b>step {row['step']:,}</b>, rank {row['rank']}"]
     for name in (metric, *COMPANIONS, "auc"):
         if name in row:
-            line = f"{style.label(name)} {style.percent(row[name])}"
+            line = f"{style.label(name)} {_shown(row[name], scale)}"
             if f"{name}_low" in row:
                 low, high = row[f"{name}_low"], row[f"{name}_high"]
-                line += f" [{style.percent(low)}, {style.percent(high)}]"
+                line += f" [{_shown(low, scale)}, {_shown(high, scale)}]"
             lines.append(line)
     if "difference_from_leader" in row:
         low, high = row.get("difference_low"), row.get("difference_high")

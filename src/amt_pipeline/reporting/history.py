@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from amt_pipeline.core.errors import UserError
 from amt_pipeline.core.files import TEMPORARY_PREFIX, write_text
+from amt_pipeline.core.values import flatten
 from amt_pipeline.reporting import style
 from amt_pipeline.reporting.html import Page
 from amt_pipeline.reporting.record import (
     ExperimentRecord,
-    flatten,
     format_value,
     read_record,
     to_json,

@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from amt_pipeline.core.errors import UserError
 from amt_pipeline.core.files import read_json
+from amt_pipeline.core.values import finite_or_none, flatten
 from amt_pipeline.reporting.style import UNKNOWN, percent
 
 if TYPE_CHECKING:
@@ -45,10 +46,6 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def _finite_or_none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _utc(value: Any) -> str:
     time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     if time.tzinfo is None:
@@ -56,7 +53,7 @@ def _utc(value: Any) -> str:
     return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-Fraction = Annotated[float | None, BeforeValidator(_finite_or_none)]
+Fraction = Annotated[float | None, BeforeValidator(finite_or_none)]
 """A score from 0 to 1; None where it is undefined (NaN is not JSON)."""
 
 
@@ -112,7 +109,6 @@ class ExperimentRecord(_Frozen):
         networks: Results by network, in the order of the table.
         joint: Score of the whole system; None when the run did not get there.
         hyper_parameters: Nested settings, by network or stage first.
-        durations_s: Wall time by stage, seconds.
     """
 
     run_id: str
@@ -127,7 +123,6 @@ class ExperimentRecord(_Frozen):
     hyper_parameters: Annotated[dict[str, Any], BeforeValidator(plain)] = Field(
         default_factory=dict
     )
-    durations_s: dict[str, float] = Field(default_factory=dict)
 
     @property
     def code(self) -> str:
@@ -175,17 +170,6 @@ def _validated(value: Any, where: str) -> ExperimentRecord:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "content"
         raise UserError(where, f"not an experiment record ({place}: {first['msg']})") from error
-
-
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by dotted path: `{"onset": {"epochs": 4}}` -> `onset.epochs`."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def format_value(value: Any) -> str:

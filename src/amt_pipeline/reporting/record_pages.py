@@ -90,7 +90,7 @@ def checkpoint_table(record: ExperimentRecord) -> pd.DataFrame:
 
 
 def run_table(record: ExperimentRecord) -> pd.DataFrame:
-    """Return what identifies the run, and how long each stage took."""
+    """Return what identifies the run."""
     import pandas as pd
 
     rows = [
@@ -99,19 +99,8 @@ def run_table(record: ExperimentRecord) -> pd.DataFrame:
         ("preset", record.preset or UNKNOWN),
         ("code", record.code or UNKNOWN),
         ("data", record.data_fingerprint or UNKNOWN),
-        *((f"duration, {stage}", duration(s)) for stage, s in record.durations_s.items()),
     ]
     return pd.DataFrame(rows, columns=["", "value"])
-
-
-def duration(seconds: float) -> str:
-    """Return a wall time for people: `8.3 s`, `4 min 05 s`, `27 h 10 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest_s = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest_s:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def markdown_table(frame: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ a re-run redoes exactly what changed.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -92,14 +93,6 @@ class FrameStore:
             )
         return cls(Path(folder), spec)
 
-    def is_current(self, recording_id: str, content_sha256: str) -> bool:
-        """Return whether the frames of a recording are complete and made from this content."""
-        try:
-            entry = self.entry(recording_id)
-        except UserError:
-            return False
-        return entry.content_sha256 == content_sha256
-
     def write(
         self,
         recording_id: str,
@@ -162,6 +155,10 @@ class FrameStore:
             entry = StoreEntry.model_validate(read_json(entry_path))
         except ValidationError as error:
             raise StoreError(entry_path, "is not an index entry", remedy) from error
+        except UserError as error:
+            if _too_many_open(error.__cause__):
+                raise _unreadable(entry_path, error.__cause__) from error
+            raise
         if entry.spec_sha256 != self.spec.sha256:
             raise StoreError(data_path, "was made under another feature specification", remedy)
         if entry.file_bytes != (size := data_path.stat().st_size):
@@ -176,16 +173,25 @@ class FrameStore:
         Raises:
             StoreError: The recording is absent, stale or damaged.
         """
-        entry = self.entry(recording_id)
-        data_path, _ = self._paths(recording_id)
+        return self.map_frames(self.entry(recording_id))
+
+    def map_frames(self, entry: StoreEntry) -> npt.NDArray[Any]:
+        """Return the frames of an entry that was read before, as `frames` does.
+
+        Raises:
+            StoreError: The file is damaged, or holds other frames than the entry says.
+        """
+        data_path, _ = self._paths(entry.recording_id)
+        shape = (entry.n_frames, self.spec.bins, self.spec.channels)
         if entry.n_frames == 0:
-            return np.zeros((0, self.spec.bins, self.spec.channels), self.spec.dtype)
+            return np.zeros(shape, self.spec.dtype)
         try:
             frames: npt.NDArray[Any] = np.load(data_path, mmap_mode="r", allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
-            raise StoreError(
-                data_path, f"cannot be read ({error})", "Delete it and ingest again"
-            ) from error
+            raise _unreadable(data_path, error) from error
+        if frames.shape != shape:
+            problem = f"changed while it was used: {frames.shape} frames, expected {shape}"
+            raise StoreError(data_path, problem, "Run again when the ingestion is done")
         return frames
 
     def _stored_spec(self) -> FeatureSpec | None:
@@ -203,3 +209,14 @@ class FrameStore:
         folder = self.folder / "recordings"
         # Not with_suffix: an id may contain dots.
         return folder / f"{recording_id}.npy", folder / f"{recording_id}.json"
+
+
+def _too_many_open(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+
+
+def _unreadable(path: Path, error: BaseException | None) -> StoreError:
+    if _too_many_open(error):
+        remedy = "The file is not at fault: raise the limit (`ulimit -n 4096`) and run again"
+        return StoreError(path, "cannot be opened: too many files are open", remedy)
+    return StoreError(path, f"cannot be read ({error})", "Delete it and ingest again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from amt_pipeline.store.frames import FrameStore
+
+MAX_MAPPED = 256
+"""Recordings that a reader keeps mapped: each takes a file descriptor, of often 1024 in all."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,21 @@ class WindowReader:
     Args:
         store: Where the frames are.
         recording_ids: The recordings, in the order that `Windows.recording` counts them.
+
+    Raises:
+        StoreError: A recording is absent, stale or damaged.
     """
 
     def __init__(self, store: FrameStore, recording_ids: Sequence[str]) -> None:
         self.store = store
         self.recording_ids = list(recording_ids)
-        self.frames = [store.frames(name) for name in self.recording_ids]
         entries = [store.entry(name) for name in self.recording_ids]
+
+        @functools.lru_cache(maxsize=MAX_MAPPED)
+        def frames(recording: int) -> npt.NDArray[Any]:
+            return store.map_frames(entries[recording])
+
+        self.frames = frames
         self.n_frames = np.array([entry.n_frames for entry in entries], np.int64)
         channels = store.spec.channels
         self.peak = np.array([entry.peak for entry in entries], np.float32).reshape(-1, channels)
@@ -68,6 +80,9 @@ class WindowReader:
 
         Returns:
             [n, length + 2 context, bins, channels] of the store's dtype; zeros outside recordings.
+
+        Raises:
+            StoreError: A recording is damaged, or was ingested again meanwhile.
         """
         spec = self.store.spec
         size = length + 2 * context
@@ -75,9 +90,18 @@ class WindowReader:
         for row, (recording, start) in enumerate(
             zip(windows.recording, windows.start, strict=True)
         ):
-            frames = self.frames[recording]
-            first = int(start) - context
-            low, high = max(first, 0), min(first + size, len(frames))
-            if low < high:
-                batch[row, low - first : high - first] = frames[low:high]
+            copy_frames(self.frames(int(recording)), int(start) - context, batch[row])
         return batch
+
+
+def copy_frames(frames: npt.NDArray[Any], first: int, window: npt.NDArray[Any]) -> None:
+    """Copy the frames from `first` on into a window; rows outside the recording stay as they are.
+
+    Args:
+        frames: [n, bins, channels] of a recording (a memory map will do).
+        first: Frame of the window's first row; may be negative or past the end.
+        window: [size, bins, channels] to be filled.
+    """
+    low, high = max(first, 0), min(first + len(window), len(frames))
+    if low < high:
+        window[low - first : high - first] = frames[low:high]

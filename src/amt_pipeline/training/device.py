@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     import torch
 
 
-def resolve_device(name: str = "auto") -> torch.device:
+def resolve_device(name: str = "auto", parameter: str = "training.device") -> torch.device:
     """Return the device that a setting names.
+
+    Args:
+        name: `auto`, `cpu`, `cuda` or `cuda:<index>`.
+        parameter: Whose value it is, for the error.
 
     Raises:
         ConfigError: A CUDA device was asked for and there is none.
@@ -26,9 +30,9 @@ def resolve_device(name: str = "auto") -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
-            f"training.device={name}",
+            f"{parameter}={name}",
             f"no such device ({torch.cuda.device_count()} CUDA devices found)",
-            "Use training.device=auto",
+            f"Use {parameter}=auto",
         )
     return device
 

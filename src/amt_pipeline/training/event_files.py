@@ -14,16 +14,16 @@ import time
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from amt_pipeline.core.closing import Closing
 from amt_pipeline.core.errors import UserError, storage_error
 
 # First record of every event file: the version of the format, as TensorBoard expects it.
 FILE_VERSION = "brain.Event:2"
 
 
-class ScalarWriter:
+class ScalarWriter(Closing):
     """Appends scalars to a new event file in a folder.
 
     Every process start opens its own file; TensorBoard joins the files of one folder by name, which
@@ -103,14 +103,3 @@ class ScalarWriter:
         if isinstance(error, OSError):
             return storage_error(self.path, error)
         return storage_error(self.path, OSError(0, "the file is already closed"))
-
-    def __enter__(self) -> ScalarWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -121,7 +121,7 @@ def train(task: Task, folder: Path, reporter: Reporter | None = None) -> Trainin
     Raises:
         ResumeError: An unfinished run with other settings lies in `folder`.
         CorpusError: The training split holds no window.
-        TrainingInterrupted: Stopped by a signal, after saving.
+        TrainingInterrupted: Stopped by a signal, after saving (also when training was complete).
         TrainingDiverged: The loss became infinite or NaN.
         StorageError: The disk refused a checkpoint.
     """
@@ -146,10 +146,9 @@ def train(task: Task, folder: Path, reporter: Reporter | None = None) -> Trainin
     resume_from = find_resume_point(
         folder, identity=identity, total_steps=total_steps, restart=config.restart
     )
-    first_step = 0
+    first_step = 0 if resume_from is None else read_state(resume_from).step
     if resume_from is not None:
         run.history = load_training_state(resume_from, network, optimiser)
-        first_step = read_state(resume_from).step
         logger.info("%s: going on from step %d of %d", task.label, first_step, total_steps)
     logger.info(
         "%s: %d weights, %d windows per epoch, %d steps on %s (%s, %d threads)",
@@ -193,7 +192,8 @@ def train(task: Task, folder: Path, reporter: Reporter | None = None) -> Trainin
                 raise TrainingInterrupted(
                     task.label,
                     f"stopped at step {done} of {total_steps}, saved in {folder}",
-                    "Run the same command again to go on",
+                    "Run the same command again to go on"
+                    + (", without training.restart=true" if config.restart else ""),
                 )
 
     result = TrainingResult(
@@ -209,6 +209,13 @@ def train(task: Task, folder: Path, reporter: Reporter | None = None) -> Trainin
         history=run.history,
     )
     write_json(folder / RESULT_FILE, asdict(result))
+    if interrupt.requested:
+        # Asked for in the last step: nothing is left to train, but nothing may follow either.
+        raise TrainingInterrupted(
+            task.label,
+            f"training is complete at step {total_steps}, saved in {folder}; nothing more was done",
+            "Run the same command again to go on with what follows",
+        )
     return result
 
 

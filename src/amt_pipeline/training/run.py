@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from amt_pipeline.core.errors import CheckpointError, ResumeError, storage_error
-from amt_pipeline.core.files import read_json
+from amt_pipeline.core.values import flatten
 from amt_pipeline.training.checkpoints import list_checkpoints, read_state, verify_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -22,15 +22,6 @@ RESULT_FILE = "training.json"
 EVENTS_FOLDER = "events"
 PREVIOUS_FOLDER = "previous"
 EVALUATIONS_FOLDER = "evaluations"
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as `a.b.c` keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -82,6 +73,11 @@ def find_resume_point(
     logger.warning(
         "%s: the former run is now in %s (%s); training begins anew", folder, place, what
     )
+    if restart and not finished:
+        logger.warning(
+            "Should this run be stopped, go on without training.restart=true: with it, the next "
+            "start sets this run aside too"
+        )
     return None
 
 
@@ -138,13 +134,6 @@ def set_aside(folder: Path) -> Path:
     except OSError as error:
         raise storage_error(place, error) from error
     return place
-
-
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """Return what the finished run in `folder` said, or None."""
-    path = folder / RESULT_FILE
-    result: dict[str, Any] | None = read_json(path) if path.is_file() else None
-    return result
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """MAESTRO on disk, as it is published, becomes a manifest; and the checks of one recording.
 
 `read_corpus` looks at the index file and at which files exist, and is done in a moment. What costs
-time (reading, hashing) is per recording, for worker processes: `check_recording`, `hash_recording`.
+time (reading notes) is per recording, for worker processes: `check_recording`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from amt_pipeline.core.errors import CorpusError
-from amt_pipeline.core.hashing import file_sha256
 from amt_pipeline.store.manifest import Manifest, file_exists, quarantine_table
 from amt_pipeline.transcription.metadata import (
     EXPECTED,
@@ -35,7 +34,6 @@ __all__ = [
     "CorpusReading",
     "check_recording",
     "find_metadata",
-    "hash_recording",
     "read_corpus",
     "read_maestro_metadata",
     "recording_ids",
@@ -160,22 +158,6 @@ def check_recording(
     if tail_s > LONG_TAIL_S or is_fifth:
         warnings.append(f"the audio goes on for {tail_s:.1f} s after the last note")
     return CheckedRecording(notes, tuple(warnings))
-
-
-def hash_recording(row: Mapping[str, Any]) -> dict[str, str]:
-    """Return `audio_sha256` and `midi_sha256` of a row of the manifest (reads both files whole).
-
-    Raises:
-        CorpusError: A file cannot be read.
-    """
-    hashes = {}
-    for kind in ("audio", "midi"):
-        path = row[f"{kind}_path"]
-        try:
-            hashes[f"{kind}_sha256"] = file_sha256(path)
-        except OSError as error:
-            raise CorpusError(path, f"cannot be read ({error.strerror or error})") from error
-    return hashes
 
 
 def recording_ids(audio_names: Sequence[str]) -> list[str]:

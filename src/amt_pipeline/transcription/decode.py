@@ -106,26 +106,6 @@ class VoteAccumulator:
         return self._sums / votes.reshape(-1, *(1 for _ in self._trailing))
 
 
-def average_votes(outputs: ArrayLike, starts: ArrayLike, n_frames: int) -> NDArray[np.float32]:
-    """Average what overlapping windows say about each frame of a piece.
-
-    Args:
-        outputs: Probabilities, `[n_windows, label_frames]` or `[n_windows, label_frames, keys]`.
-        starts: Frame of each window's first labelled frame, `[n_windows]`; see `VoteAccumulator`.
-        n_frames: Frames of the piece.
-
-    Returns:
-        `[n_frames]` or `[n_frames, keys]`, float32; 0 where no window voted.
-
-    Raises:
-        ValueError: The shapes do not belong together.
-    """
-    values = np.asarray(outputs)
-    accumulator = VoteAccumulator(n_frames, values.shape[2] if values.ndim == 3 else None)
-    accumulator.add(starts, values)
-    return accumulator.mean()
-
-
 def pick_notes(
     onset_probability: ArrayLike,
     pitch_probability: ArrayLike,

@@ -24,18 +24,10 @@ from amt_pipeline.core.seeding import derive_rng
 from amt_pipeline.transcription.demo_harmony import harmony
 from amt_pipeline.transcription.demo_performance import perform
 from amt_pipeline.transcription.demo_textures import TEXTURES
+from amt_pipeline.transcription.metadata import COLUMNS
 
 METADATA_NAME = "maestro-v3.0.0.csv"
 PARAMETERS_NAME = "demo.json"
-COLUMNS = (
-    "canonical_composer",
-    "canonical_title",
-    "split",
-    "year",
-    "midi_filename",
-    "audio_filename",
-    "duration",
-)
 SAMPLE_RATE = 44100
 NOISE_FLOOR = 10 ** (-70 / 20)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
@@ -12,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from amt_pipeline.core.errors import UserError
 from amt_pipeline.core.parallel import Failure, map_items
+from amt_pipeline.core.values import finite_or_none
 from amt_pipeline.transcription.matching import ONSET_TOLERANCE_S
-from amt_pipeline.transcription.note_files import read_notes
+from amt_pipeline.transcription.note_files import MIDI_SUFFIXES, read_notes
 from amt_pipeline.transcription.scoring import NoteScore, score_notes, summarise
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MIDI_SUFFIXES = (".mid", ".midi")
 NOTE_SUFFIXES = (".res", ".txt", ".tsv", *MIDI_SUFFIXES)
 
 
@@ -109,14 +107,6 @@ def folder_score_json(result: FolderScore) -> dict[str, Any]:
     answer["settings"] = {"onset_tolerance_s": result.onset_tolerance_s, "pitch": "same key"}
     answer["only_results"], answer["only_labels"] = result.only_results, result.only_labels
     return answer
-
-
-def finite_or_none(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return a copy in which numbers that JSON does not have (NaN, infinity) are None."""
-    return {
-        str(key): None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in values.items()
-    }
 
 
 def _score_pair(

@@ -27,13 +27,16 @@ from amt_pipeline.transcription.model_folder import JOINT_FILE, ModelFolder
 from amt_pipeline.transcription.note_table import read_note_table
 from amt_pipeline.transcription.run import process_count
 from amt_pipeline.transcription.scoring import score_notes
-from amt_pipeline.transcription.transcribe import TranscriptionConfig, predict_both
+from amt_pipeline.transcription.transcribe import VERSION as TRANSCRIPTION_VERSION
+from amt_pipeline.transcription.transcribe import TranscriptionConfig, arithmetic, predict_both
 
 logger = logging.getLogger(__name__)
 
 TASKS = ("onset", "pitch")
 GRID = tuple(round(0.1 + 0.05 * step, 2) for step in range(15))
 """Probabilities tried for either threshold: 0.1 to 0.8."""
+VERSION = 1
+"""Part of the key of what was tuned. Raise it when scores or the choice among them change."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,8 @@ def _key(models: ModelFolder, jobs: Sequence[TuningJob], config: TranscriptionCo
     settings = config.model_dump(
         exclude={"device", "workers", "save_probabilities", "audio_folder"}
     )
-    return value_sha256([models.key, contents, settings, GRID])
+    versions, (_, precision) = [VERSION, TRANSCRIPTION_VERSION], arithmetic(config)
+    return value_sha256([versions, models.key, contents, settings, GRID, precision])
 
 
 def _known(path: Path, key: str) -> dict[str, Any] | None:

@@ -12,20 +12,35 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
 from amt_pipeline.core.errors import ConfigError
+from amt_pipeline.core.values import reset_to_defaults
 from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.transcription.notes import N_KEYS
 
 BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON = 0.1, 1e-7
 """The reference's running average of 0.9 is torch's momentum of 0.1."""
 
+LIST_PLACE = "conf/local/parameters_*.yml"
+"""Where lists are set: --params splits its values at commas."""
+
+UNUSED_SETTINGS = {
+    "onset": ("dropout",),
+    "pitch_conv": ("frequency_stride",),
+    "harmonic": ("dense_units", "recurrent_units", "dropout", "frequency_stride"),
+}
+"""Settings that a kind of network has nothing for."""
+
 
 class ModelConfig(BaseModel):
     """Which network, and how large.
+
+    A setting that the kind of network has nothing for goes back to its default, whatever was given:
+    it makes no other network, so it must not make another run (checkpoints carry these settings).
+    It is not refused, since a preset has it for the kind that an override replaces.
 
     Attributes:
         kind: `onset` (2 convolutions, dense, BiLSTM), `pitch_conv` (the reference's 5 convolutions,
@@ -59,6 +74,10 @@ class ModelConfig(BaseModel):
                 f"label_frames must be odd, so that a window has a centre; got {value}"
             )
         return value
+
+    @model_validator(mode="after")
+    def _reset_unused(self) -> ModelConfig:
+        return reset_to_defaults(self, UNUSED_SETTINGS[self.kind])
 
 
 class FrameNetwork(nn.Module):
@@ -149,7 +168,8 @@ class OnsetNet(FrameNetwork):
 class PitchConvNet(FrameNetwork):
     """The reference's pitch network: five convolutions, dense 1024, BiLSTM 512, 88 outputs.
 
-    Kernels are 3 frames x 5 bins; all but the second are un-padded in time, which costs 8 frames.
+    Kernels are 3 frames x 5 bins. The second convolution keeps its input's size ("same"); the
+    others are un-padded, which costs 8 frames.
     """
 
     context_frames = 4
@@ -159,7 +179,7 @@ class PitchConvNet(FrameNetwork):
         super().__init__()
         maps = (spec.channels, *config.channels)
         self.convolutions = nn.ModuleList(
-            _convolution(maps[i], maps[i + 1], (3, 5), padding=(1 if i == 1 else 0, 0))
+            _convolution(maps[i], maps[i + 1], (3, 5), padding=(1, 2) if i == 1 else 0)
             for i in range(5)
         )
         self.dropout = nn.Dropout(config.dropout)
@@ -174,8 +194,8 @@ class PitchConvNet(FrameNetwork):
     def bins_left(spec: FeatureSpec, config: ModelConfig) -> int:
         """Return the bins that the convolutions and pools leave; below 1 where they do not fit."""
         bins = spec.bins
-        for pooled in (False, True, False, True, True):
-            bins = bins - 4
+        for lost, pooled in ((4, False), (0, True), (4, False), (4, True), (4, True)):
+            bins = bins - lost
             bins = -(-bins // 2) if pooled else bins
         return bins
 
@@ -270,7 +290,7 @@ def check_network(spec: FeatureSpec, config: ModelConfig) -> None:
         raise ConfigError(
             "model.channels",
             f"{config.kind} has {network.n_widths} convolution widths, got {len(config.channels)}",
-            f"Give {network.n_widths} numbers",
+            f"Give {network.n_widths} numbers, in {LIST_PLACE}",
         )
     if not issubclass(network, HarmonicNet):
         if network.bins_left(spec, config) < 1:
@@ -284,8 +304,8 @@ def check_network(spec: FeatureSpec, config: ModelConfig) -> None:
         raise ConfigError(
             "model.kind=harmonic",
             "needs a CQT from 27.5 Hz with whole bins per semitone, so that a key is a bin",
-            "Use features.kind=cqt, or another pitch network "
-            "(pitch.model.kind=pitch_conv with pitch.model.channels=[8,16,32,64,128])",
+            "Use features.kind=cqt, or another pitch network: kind: pitch_conv with "
+            f"channels: [8, 16, 32, 64, 128] below pitch.model in {LIST_PLACE}",
         )
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from amt_pipeline.core.errors import UserError
 from amt_pipeline.transcription.note_files import read_notes
 from amt_pipeline.transcription.note_table import read_note_table
 from amt_pipeline.transcription.notes import Notes
@@ -29,7 +28,8 @@ class PiecePictures:
     Attributes:
         roll: Piano roll of a typical excerpt (matplotlib).
         figure: Interactive piano roll of the whole piece (plotly).
-        posterior: The networks' outputs over the same excerpt (matplotlib).
+        posterior: The networks' outputs over the same excerpt, or words that they were not kept
+            (matplotlib).
     """
 
     roll: Figure
@@ -69,33 +69,41 @@ def draw_piece(
     """Return the pictures of a transcribed piece.
 
     Raises:
-        UserError: The transcription or its reference is missing.
+        UserError: The transcription or its reference is missing; the networks' outputs may be.
     """
     from amt_pipeline.reporting.piano_roll import piano_roll_image, typical_excerpt_s
     from amt_pipeline.reporting.piano_roll_interactive import piano_roll_figure
-    from amt_pipeline.reporting.posterior import posterior_image
 
     reference = read_note_table(notes_folder / f"{name}.parquet")
     matched = match(reference, read_notes(transcripts / f"{name}.res"), onset_tolerance_s)
     probabilities = transcripts / PROBABILITIES_FOLDER / f"{name}.npz"
-    if not probabilities.is_file():
-        raise UserError(
-            probabilities, "was not kept", "Transcribe with transcribe.save_probabilities=true"
-        )
-    onset, pitch, seconds_per_frame = read_probabilities(probabilities)
     start_s = typical_excerpt_s(matched)
     return PiecePictures(
         roll=piano_roll_image(
             matched, title=name, start_s=start_s, onset_tolerance_s=onset_tolerance_s
         ),
         figure=piano_roll_figure(matched, title=name, onset_tolerance_s=onset_tolerance_s),
-        posterior=posterior_image(
-            onset,
-            pitch,
-            seconds_per_frame,
-            reference_onset_s=reference.onset_s,
-            reference_pitch=reference.pitch,
-            title=name,
-            start_s=start_s,
-        ),
+        posterior=_draw_outputs(name, probabilities, reference, start_s),
+    )
+
+
+def _draw_outputs(name: str, path: Path, reference: Notes, start_s: float) -> Figure:
+    """Draw the networks' outputs, or say in their place that they were not kept."""
+    from amt_pipeline.reporting import style
+    from amt_pipeline.reporting.posterior import posterior_image
+
+    if not path.is_file():
+        figure = style.new_figure(9.0, 1.2)
+        text = f"{name}\nThe networks' outputs were not kept (transcribe.save_probabilities=false)"
+        figure.text(0.5, 0.5, text, ha="center", va="center", color=style.INK)
+        return figure
+    onset, pitch, seconds_per_frame = read_probabilities(path)
+    return posterior_image(
+        onset,
+        pitch,
+        seconds_per_frame,
+        reference_onset_s=reference.onset_s,
+        reference_pitch=reference.pitch,
+        title=name,
+        start_s=start_s,
     )

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amt_pipeline.core.errors import ConfigError
+from amt_pipeline.store.windows import copy_frames
 from amt_pipeline.training.device import autocast
 from amt_pipeline.transcription.decode import VoteAccumulator
 from amt_pipeline.transcription.notes import N_KEYS
@@ -67,11 +68,13 @@ def predict_frames(
         return accumulator.mean()
     peak = torch.from_numpy(_peak(frames)).to(device)
     starts = window_starts(n_frames, length, stride)
-    size = max(1, BATCH_FRAMES // length)
+    size, context = max(1, BATCH_FRAMES // length), network.context_frames
     with torch.inference_mode(), autocast(precision, device):
         for first in range(0, len(starts), size):
             own = starts[first : first + size]
-            windows = _gather(frames, own, length, network.context_frames)
+            windows = np.zeros((len(own), length + 2 * context, *frames.shape[1:]), frames.dtype)
+            for window, start in zip(windows, own.tolist(), strict=True):
+                copy_frames(frames, start - context, window)
             raw = torch.from_numpy(windows).to(device)
             scaled = config.input.apply(raw, peak.expand(len(own), -1), config.features.kind)
             votes = torch.sigmoid(network(scaled).float()).cpu().numpy()
@@ -103,17 +106,3 @@ def _peak(frames: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     for first in range(0, len(frames), 4096):
         peak = np.maximum(peak, frames[first : first + 4096].max(axis=(0, 1)).astype(np.float32))
     return peak
-
-
-def _gather(
-    frames: npt.NDArray[Any], starts: npt.NDArray[np.int64], length: int, context: int
-) -> npt.NDArray[Any]:
-    """[n, length + 2 context, bins, channels], zeros outside the recording."""
-    offsets = np.arange(-context, length + context)
-    at = starts[:, None] + offsets
-    low, high = max(int(at.min()), 0), min(int(at.max()) + 1, len(frames))
-    block = np.asarray(frames[low:high])
-    inside = (at >= 0) & (at < len(frames))
-    windows: npt.NDArray[Any] = block[np.clip(at - low, 0, len(block) - 1)]
-    windows[~inside] = 0
-    return windows

@@ -186,6 +186,6 @@ def process_count(config: TranscriptionConfig, n_jobs: int) -> int | None:
     """
     from amt_pipeline.training.device import resolve_device
 
-    if n_jobs == 1 or resolve_device(config.device).type == "cuda":
+    if n_jobs == 1 or resolve_device(config.device, "transcribe.device").type == "cuda":
         return 1
     return config.workers

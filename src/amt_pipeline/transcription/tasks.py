@@ -90,12 +90,23 @@ class FrameTaskConfig(BaseModel):
                 f"model.kind={self.model.kind} is not a network of the task {self.name}"
             )
         check_network(self.features, self.model)
+        stride, length = self.evaluation.stride_frames, self.model.label_frames
+        if stride is not None and stride > length:
+            raise ValueError(
+                f"evaluation.stride_frames={stride} is more than model.label_frames={length}, "
+                "which would leave frames unscored"
+            )
         cqt = self.features.kind == "cqt" and self.features.bins_per_octave % 12 == 0
         if self.augment.transpose_semitones and not cqt:
             raise ValueError(
                 "augment.transpose_semitones needs features.kind=cqt with whole bins per semitone"
             )
         return self
+
+
+def training_fingerprint(data_fingerprint: str, features: FeatureSpec) -> str:
+    """Return the hash of a corpus and its features that a training run is known by."""
+    return value_sha256([data_fingerprint, features.sha256])
 
 
 class FrameTask:
@@ -137,7 +148,7 @@ class FrameTask:
 
     def fingerprint(self) -> str:
         """Return a hash of corpus and features."""
-        return value_sha256([self._data_fingerprint, self.config.features.sha256])
+        return training_fingerprint(self._data_fingerprint, self.config.features)
 
     def build_network(self) -> FrameNetwork:
         """Return the network with freshly drawn weights."""

@@ -27,14 +27,19 @@ from amt_pipeline.training.device import resolve_device, resolve_precision, set_
 from amt_pipeline.transcription.decode import PickingConfig, pick_notes
 from amt_pipeline.transcription.model_folder import ModelFolder
 from amt_pipeline.transcription.note_files import write_midi, write_res
-from amt_pipeline.transcription.notes import Notes
 from amt_pipeline.transcription.predict import predict_frames
 
 if TYPE_CHECKING:
+    import torch
+
     from amt_pipeline.transcription.models import FrameNetwork
 
 ITEMS_FOLDER = "items"
 PROBABILITIES_FOLDER = "probabilities"
+VERSION = 1
+"""Part of every item's key. Raise it when what follows from the same model, audio and settings
+changes (features, voting, picker, file formats), or results of the former code are taken as ours.
+"""
 
 
 class TranscriptionConfig(BaseModel):
@@ -56,7 +61,7 @@ class TranscriptionConfig(BaseModel):
         audio_folder: A folder of audio to transcribe beside the test split; null is none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     onset_threshold: float | None = Field(None, gt=0, lt=1)
     pitch_threshold: float | None = Field(None, gt=0, lt=1)
@@ -151,12 +156,24 @@ def transcribe_recording(job: TranscriptionJob) -> Transcript:
     item_path.unlink(missing_ok=True)
     write_res(job.out_folder / f"{job.recording_id}.res", notes)
     write_midi(job.out_folder / f"{job.recording_id}.mid", notes)
+    outputs = job.out_folder / PROBABILITIES_FOLDER / f"{job.recording_id}.npz"
     if job.config.save_probabilities:
-        path = job.out_folder / PROBABILITIES_FOLDER / f"{job.recording_id}.npz"
-        write_probabilities(path, *probabilities, grid.seconds_per_frame)
+        write_probabilities(outputs, *probabilities, grid.seconds_per_frame)
+    else:
+        outputs.unlink(missing_ok=True)  # an earlier run's: they would not belong to these notes
     transcript = Transcript(job.recording_id, len(notes), duration_s, warnings, reused=False)
     write_json(item_path, {"key": key, **vars(transcript)})
     return transcript
+
+
+def arithmetic(config: TranscriptionConfig) -> tuple[torch.device, str]:
+    """Return the device, and the precision (`float32` or `bfloat16`) that results depend on.
+
+    Raises:
+        ConfigError: A CUDA device was asked for and there is none.
+    """
+    device = resolve_device(config.device, "transcribe.device")
+    return device, resolve_precision("auto", device)
 
 
 def predict_both(
@@ -168,8 +185,7 @@ def predict_both(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return onset [frames] and pitch [frames, 88] probabilities of one recording."""
     set_threads(threads)
-    device = resolve_device(config.device)
-    precision = resolve_precision("auto", device)
+    device, precision = arithmetic(config)
     onset, pitch = (
         predict_frames(
             _load_network(models.folder, task, models.key, str(device)),
@@ -182,17 +198,6 @@ def predict_both(
         for task in ("onset", "pitch")
     )
     return onset, pitch
-
-
-def transcribe_frames(
-    models: ModelFolder,
-    frames: npt.NDArray[Any],
-    config: TranscriptionConfig,
-    picking: PickingConfig,
-) -> Notes:
-    """Return the notes of a recording's frames, writing nothing."""
-    probabilities = predict_both(models, frames, config)
-    return pick_notes(*probabilities, models.onset.features.grid.seconds_per_frame, picking)
 
 
 def write_probabilities(
@@ -256,7 +261,8 @@ def _key(job: TranscriptionJob, models: ModelFolder) -> str:
     else:
         content = FrameStore.open(_store_of(job)).entry(job.recording_id).content_sha256
     settings = job.config.model_dump(include={"vote_stride_frames", "save_probabilities"})
-    return value_sha256([models.key, content, job.picking.model_dump(), settings])
+    picking, (_, precision) = job.picking.model_dump(), arithmetic(job.config)
+    return value_sha256([VERSION, models.key, content, picking, settings, precision])
 
 
 def _store_of(job: TranscriptionJob) -> Path:

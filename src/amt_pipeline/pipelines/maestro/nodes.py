@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from amt_pipeline.transcription.parameters import PresetName
+    from amt_pipeline.transcription.parameters import MaestroConfig, PresetName
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +19,9 @@ def locate_corpus(maestro: dict[str, Any], demo_folder: Path) -> dict[str, Any]:
     from amt_pipeline.transcription.parameters import MaestroConfig
 
     config = MaestroConfig.model_validate(maestro)
+    corpus = _place(config, demo_folder)
     if config.root is not None:
-        return {"root": str(Path(config.root).expanduser().absolute()), "metadata": config.metadata}
+        return corpus
     from amt_pipeline.transcription.demo import make_demo_corpus
 
     logger.info(
@@ -29,12 +30,14 @@ def locate_corpus(maestro: dict[str, Any], demo_folder: Path) -> dict[str, Any]:
         demo_folder,
     )
     demo = config.demo
-    root = make_demo_corpus(demo_folder, seed=demo.seed, minutes=demo.minutes, n_pieces=demo.pieces)
-    return {"root": str(root), "metadata": None}
+    make_demo_corpus(demo_folder, seed=demo.seed, minutes=demo.minutes, n_pieces=demo.pieces)
+    return corpus
 
 
 def ingest_recordings(
     corpus: dict[str, Any],
+    maestro: dict[str, Any],
+    demo_folder: Path,
     preset: PresetName,
     presets: dict[str, Any],
     features: dict[str, Any],
@@ -42,11 +45,21 @@ def ingest_recordings(
     notes_folder: Path,
     frames_folder: Path,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    """Return manifest, quarantine and summary; frames and note tables are written on the way."""
+    """Return manifest, quarantine and summary; frames and note tables are written on the way.
+
+    Raises:
+        ConfigError: The corpus that was located is not the one that the parameters name.
+    """
     from amt_pipeline.transcription.corpus_ingest import ingest_corpus
     from amt_pipeline.transcription.ingest import IngestConfig
-    from amt_pipeline.transcription.parameters import choose_preset, resolve_features
+    from amt_pipeline.transcription.parameters import (
+        MaestroConfig,
+        choose_preset,
+        resolve_features,
+    )
 
+    _require_located(corpus, _place(MaestroConfig.model_validate(maestro), demo_folder))
+    config = IngestConfig.model_validate(ingest)
     chosen = choose_preset(preset)
     result = ingest_corpus(
         Path(corpus["root"]),
@@ -54,6 +67,30 @@ def ingest_recordings(
         store_folder=frames_folder,
         notes_folder=notes_folder,
         spec=resolve_features(presets[chosen], features),
-        config=IngestConfig.model_validate(ingest),
+        config=config,
     )
-    return result.manifest, result.quarantine, result.summary
+    # Processes do not change what is read.
+    summary = {**result.summary, "ingest": config.model_dump(exclude={"workers"})}
+    return result.manifest, result.quarantine, summary
+
+
+def _place(config: MaestroConfig, demo_folder: Path) -> dict[str, Any]:
+    if config.root is not None:
+        return {"root": str(Path(config.root).expanduser().absolute()), "metadata": config.metadata}
+    return {"root": str(demo_folder), "metadata": None, "demo": config.demo.model_dump()}
+
+
+def _require_located(corpus: dict[str, Any], wanted: dict[str, Any]) -> None:
+    from amt_pipeline.core.errors import ConfigError
+
+    if corpus != wanted:
+        raise ConfigError(
+            "parameter maestro",
+            f"names the corpus {_shown(wanted)}, but located was {_shown(corpus)}",
+            "Run `kedro run --pipelines ingest_maestro` as a whole, with these parameters",
+        )
+
+
+def _shown(corpus: dict[str, Any]) -> str:
+    more = {name: value for name, value in corpus.items() if name != "root" and value}
+    return f"{corpus['root']} {more}" if more else str(corpus["root"])

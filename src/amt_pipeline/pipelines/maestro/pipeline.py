@@ -20,6 +20,8 @@ def create_pipelines() -> dict[str, Pipeline]:
         ingest_recordings,
         inputs={
             "corpus": "corpus",
+            "maestro": "params:maestro",
+            "demo_folder": "demo_corpus_folder",
             "preset": "params:preset",
             "presets": "params:presets",
             "features": "params:features",

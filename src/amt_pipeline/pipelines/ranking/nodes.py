@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amt_pipeline.pipelines.tasks import open_task
+from amt_pipeline.pipelines.tasks import open_task, training_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,12 @@ def rank_network(
             reporter.scalars(
                 {f"{task.name}/validation/{name}": row[name] for name in names}, int(row["step"])
             )
-    return outcome.table, outcome.per_unit, outcome.best
+    settings = {
+        "evaluation": resolved.task.evaluation.model_dump(),
+        "ranking": resolved.ranking.model_dump(),
+    }
+    best = {**outcome.best, "training": training_key(training), "settings": settings}
+    return outcome.table, outcome.per_unit, best
 
 
 def draw_ranking(ranking: pd.DataFrame, best: dict[str, Any]) -> tuple[Any, Any]:

@@ -130,6 +130,7 @@ def _report() -> Pipeline:
             "note_summary": "note_summary",
             "images": "report_images",
             "preset": "params:preset",
+            "models_folder": "models_folder",
         },
         outputs=["record", "record_markdown", "record_html"],
         name="write_record",

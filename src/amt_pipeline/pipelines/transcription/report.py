@@ -7,13 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from amt_pipeline.core.errors import MissingPredecessorError
+from amt_pipeline.pipelines.tasks import training_key
+from amt_pipeline.pipelines.transcription.nodes import require_model
+
 if TYPE_CHECKING:
     from amt_pipeline.transcription.parameters import PresetName
 
 logger = logging.getLogger(__name__)
 
 # What a record is told apart by: the same run again is not another line of the history.
-_NOT_CONTENT = {"run_id", "time_utc", "durations_s"}
+_NOT_CONTENT = {"run_id", "time_utc"}
 
 
 def write_record(
@@ -26,16 +30,27 @@ def write_record(
     note_summary: dict[str, Any],
     images: dict[str, Path],
     preset: PresetName,
+    models_folder: Path,
 ) -> tuple[dict[str, Any], str, str]:
-    """Return the record of the run as data, Markdown and HTML."""
+    """Return the record of the run as data, Markdown and HTML.
+
+    Raises:
+        MissingPredecessorError: Its parts are of different corpora, trainings or networks.
+    """
     import json
 
     from amt_pipeline.reporting.record import to_json
     from amt_pipeline.reporting.record_pages import to_html, to_markdown
 
+    best = {"onset": onset_best, "pitch": pitch_best}
+    training = {"onset": onset_training, "pitch": pitch_training}
+    for task, chosen in best.items():
+        require_ranking_of(training[task], chosen, corpus_summary)
+    require_model(joint, models_folder)
+    require_scores_of(joint["model"], note_summary, corpus_summary)
     record = _record(
-        {"onset": onset_best, "pitch": pitch_best},
-        {"onset": onset_training, "pitch": pitch_training},
+        best,
+        training,
         corpus_summary,
         joint,
         note_summary,
@@ -43,6 +58,55 @@ def write_record(
     )
     text = to_json(record)
     return json.loads(text), to_markdown(record), to_html(record, list(images.values()))
+
+
+def require_ranking_of(
+    training: dict[str, Any], best: dict[str, Any], corpus_summary: dict[str, Any]
+) -> None:
+    """Check that a network was trained on this corpus, and chosen from this training.
+
+    Raises:
+        MissingPredecessorError: Names the pipeline to run.
+    """
+    from amt_pipeline.features.spec import FeatureSpec
+    from amt_pipeline.transcription.tasks import training_fingerprint
+
+    task = training["task"]
+    features = FeatureSpec.model_validate(training["config"]["features"])
+    if training["fingerprint"] != training_fingerprint(corpus_summary["fingerprint"], features):
+        raise MissingPredecessorError(
+            f"{task} network",
+            "was trained on another corpus than is ingested now",
+            f"Run `kedro run --pipelines train_{task}`, or ingest the former corpus again",
+        )
+    if best.get("training") != training_key(training):
+        raise MissingPredecessorError(
+            f"{task} network",
+            "the chosen checkpoint is of another training than the latest",
+            f"Run `kedro run --pipelines rank_{task}`",
+        )
+
+
+def require_scores_of(
+    model: str, note_summary: dict[str, Any], corpus_summary: dict[str, Any]
+) -> None:
+    """Check that the note scores are of these networks and this corpus.
+
+    Raises:
+        MissingPredecessorError: Names the pipelines to run.
+    """
+    if note_summary.get("model") != model:
+        raise MissingPredecessorError(
+            "note scores",
+            "are of other networks than those chosen now",
+            "Run `kedro run --pipelines transcribe`, then `kedro run --pipelines test_notes`",
+        )
+    if note_summary.get("data") != corpus_summary["fingerprint"]:
+        raise MissingPredecessorError(
+            "note scores",
+            "are of another corpus than is ingested now",
+            "Run `kedro run --pipelines transcribe`, then `kedro run --pipelines test_notes`",
+        )
 
 
 def gather_images(
@@ -119,8 +183,10 @@ def _record(
         )
         for task, result in best.items()
     }
-    settings = {task: run["config"] for task, run in training.items()}
+    # As they were used, which the parameters of this very run need not be.
+    settings = {task: {**run["config"], **best[task]["settings"]} for task, run in training.items()}
     settings["joint"] = {f"{task}_threshold": joint[task] for task in ("onset", "pitch")}
+    settings |= {**note_summary["settings"], "ingest": corpus_summary.get("ingest", {})}
     git = git_tags(Path.cwd())
     dirty = git.get("git.dirty")
     record = ExperimentRecord(
