@@ -109,7 +109,7 @@ def tune_thresholds(
         tables[job.recording_id] = outcome
     # In a fixed order: sums of rounded numbers, and so which of near-equals wins, depend on it.
     scores = np.array([tables[name] for name in recordings])
-    row, column = choose_pair(scores)
+    row, column = choose_pair(scores, config.threshold_margin)
     onset = _candidates(config.onset_threshold)[row]
     pitch = _candidates(config.pitch_threshold)[column]
     result = {
@@ -128,27 +128,24 @@ def tune_thresholds(
     return result
 
 
-def choose_pair(scores: npt.NDArray[np.float64]) -> tuple[int, int]:
-    """Return the most sensitive pair that is as good as the best, by the one-standard-error rule.
+def choose_pair(scores: npt.NDArray[np.float64], margin: float) -> tuple[int, int]:
+    """Return the most sensitive pair that is nearly as good as the best.
 
     A piano that was not trained on lowers the pitch network's outputs, and a threshold at the upper
-    end of a flat optimum then misses notes in masses; at its lower end hardly anything is lost. So
-    among the pairs whose mean lies within one standard error of the best mean (L. Breiman et al.,
-    Classification and Regression Trees, 1984, section 3.4.3), the one with the lowest pitch
-    threshold is taken, and of those the best.
+    end of a flat optimum then misses notes in masses, while at its lower end hardly anything is
+    lost. So among the pairs whose mean F1 is at most `margin` below the best, the one with the
+    lowest pitch threshold is taken, and of those the best.
 
     Args:
         scores: [recordings, onset thresholds, pitch thresholds] note F1, thresholds ascending.
+        margin: F1 given up at most; 0 takes the best pair.
 
     Returns:
         Positions of the onset and the pitch threshold.
     """
     mean = scores.mean(axis=0)
-    best = np.unravel_index(int(np.argmax(mean)), mean.shape)
-    own = scores[:, best[0], best[1]]
-    error = float(own.std(ddof=1) / np.sqrt(len(own))) if len(own) > 1 else 0.0
     # Rounded sums: equals differ in their last bits.
-    allowed = mean >= mean[best] - error - 1e-9
+    allowed = mean >= mean.max() - margin - 1e-9
     column = int(np.argmax(allowed.any(axis=0)))
     rows = np.flatnonzero(mean[:, column] >= mean[:, column].max() - 1e-9)
     # Few recordings leave many equals; the middle of them is the safest.

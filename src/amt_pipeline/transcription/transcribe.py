@@ -49,6 +49,8 @@ class TranscriptionConfig(BaseModel):
         onset_threshold: Probability above which a frame belongs to an onset run; null is the one
             tuned on validation notes (the reference uses 0.5).
         pitch_threshold: Probability that a key's peak in a run must exceed; null likewise (0.6).
+        threshold_margin: Validation F1 given up at most for a lower, more sensitive pitch threshold
+            when thresholds are tuned (see `joint.choose_pair`).
         adjacent_s: A repeat of a key within this time is dropped.
         drop_last_run: Parity with the published picker, which never emits a piece's last run.
         time_offset_frames: Added to each note's frame; labels put an onset at the start of its
@@ -65,6 +67,7 @@ class TranscriptionConfig(BaseModel):
 
     onset_threshold: float | None = Field(None, gt=0, lt=1)
     pitch_threshold: float | None = Field(None, gt=0, lt=1)
+    threshold_margin: float = Field(0.005, ge=0, le=1)
     adjacent_s: float = Field(0.05, ge=0)
     drop_last_run: bool = False
     time_offset_frames: float = 0.0
