@@ -348,3 +348,15 @@ def test_provenance_leaves_out_what_cannot_be_found(
     assert tags["version.numpy"]
     assert "mlflow.user" not in tags
     assert "version.no-such-package" not in tags
+
+
+def test_metrics_of_two_tasks_stay_apart_in_one_run(
+    run: MlflowRun, client: Any, tmp_path: Path
+) -> None:
+    for task, loss in (("onset", 2.0), ("pitch", 3.0)):
+        with tracking.current_reporter(tmp_path / task, task) as reporter:
+            reporter.scalars({"train/loss": loss}, 1)
+    tracking.end_run("FINISHED")
+    metrics = client.get_run(run.run_id).data.metrics
+    assert metrics == {"onset/train/loss": 2.0, "pitch/train/loss": 3.0}
+    assert recorded(tmp_path / "onset") == [(1, 2.0)]

@@ -22,15 +22,18 @@ logger = logging.getLogger(__name__)
 class RunReporter(Closing):
     """Writes scalars to MLflow and TensorBoard, files to MLflow; either may be missing."""
 
-    def __init__(self, run: MlflowRun | None, event_folder: Path | None) -> None:
+    def __init__(
+        self, run: MlflowRun | None, event_folder: Path | None, namespace: str = ""
+    ) -> None:
         self._run = run
+        self._namespace = f"{namespace}/" if namespace else ""
         self._event_folder = event_folder
         self._writer: Any = None
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Record metrics, keyed by path such as `train/loss`, at a training step."""
         if self._run is not None:
-            self._run.scalars(values, step)
+            self._run.scalars({f"{self._namespace}{key}": values[key] for key in values}, step)
         if self._writer is None and self._event_folder is not None:
             self._writer = _open_events(self._event_folder, step)
         if self._writer is not None:
@@ -92,18 +95,20 @@ def log_parameters(values: Mapping[str, Any]) -> None:
         _current.run.params(flatten("resolved", values))
 
 
-def current_reporter(event_folder: Path | None) -> RunReporter:
+def current_reporter(event_folder: Path | None, namespace: str = "") -> RunReporter:
     """Return a reporter for the work of a node.
 
     Args:
         event_folder: Where TensorBoard event files go; None for none. The file is opened with the
             first scalars: until then a training may still set a former run aside.
+        namespace: Task whose metrics these are. One MLflow run holds those of all tasks, so there
+            it precedes their keys; event folders are apart as they are.
 
     Returns:
         A reporter (and context manager) connected to the MLflow run, if one is open; it is closed
         with the run at the latest.
     """
-    reporter = RunReporter(_current.run, event_folder)
+    reporter = RunReporter(_current.run, event_folder, namespace)
     _current.reporters.append(reporter)
     return reporter
 

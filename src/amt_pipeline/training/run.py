@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 RESULT_FILE = "training.json"
 EVENTS_FOLDER = "events"
+VALIDATION_EVENTS_FOLDER = "events_validation"
 PREVIOUS_FOLDER = "previous"
 EVALUATIONS_FOLDER = "evaluations"
 
@@ -128,7 +129,8 @@ def set_aside(folder: Path) -> Path:
         # The result goes first: what remains, should we be killed here, counts as unfinished.
         # The chosen checkpoint (`best`) stays in use until a ranking replaces it.
         checkpoints = [path.name for path in list_checkpoints(folder)]
-        for name in (RESULT_FILE, EVENTS_FOLDER, EVALUATIONS_FOLDER, *checkpoints):
+        folders = (EVENTS_FOLDER, VALIDATION_EVENTS_FOLDER, EVALUATIONS_FOLDER)
+        for name in (RESULT_FILE, *folders, *checkpoints):
             if (folder / name).exists():
                 shutil.move(folder / name, place / name)
     except OSError as error:

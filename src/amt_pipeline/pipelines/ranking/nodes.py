@@ -17,7 +17,7 @@ def rank_network(
     """Return the ranking, the scores per unit, and the record of the chosen checkpoint."""
     from amt_pipeline.ranking.rank import rank_checkpoints
     from amt_pipeline.tracking import current_reporter
-    from amt_pipeline.training.run import EVALUATIONS_FOLDER
+    from amt_pipeline.training.run import EVALUATIONS_FOLDER, VALIDATION_EVENTS_FOLDER
 
     task, resolved = open_task(**task_inputs)
     outcome = rank_checkpoints(
@@ -29,12 +29,11 @@ def rank_network(
         resolved.task.evaluation.model_dump(),
         trained_on=training["fingerprint"],
     )
-    with current_reporter(None) as reporter:
+    # Beside the training's events: TensorBoard draws both curves over one another.
+    with current_reporter(checkpoints_folder / VALIDATION_EVENTS_FOLDER, task.name) as reporter:
         for row in outcome.table.sort_values("step").to_dict("records"):
             names = ("precision", "recall", "f1", "auc")
-            reporter.scalars(
-                {f"{task.name}/validation/{name}": row[name] for name in names}, int(row["step"])
-            )
+            reporter.scalars({f"validation/{name}": row[name] for name in names}, int(row["step"]))
     settings = {
         "evaluation": resolved.task.evaluation.model_dump(),
         "ranking": resolved.ranking.model_dump(),

@@ -16,7 +16,7 @@ def train_network(checkpoints_folder: Path, **task_inputs: Any) -> dict[str, Any
     from amt_pipeline.training.run import EVENTS_FOLDER
 
     task, _ = open_task(**task_inputs)
-    with current_reporter(checkpoints_folder / EVENTS_FOLDER) as reporter:
+    with current_reporter(checkpoints_folder / EVENTS_FOLDER, task.name) as reporter:
         return asdict(train(task, checkpoints_folder, reporter))
 
 
