@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 import amt_pipeline
 from amt_pipeline.commands import app
+from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.hooks import SHELL_PARAMETERS
 from amt_pipeline.mlflow_run import TrackingSettings
 from amt_pipeline.parameters import Parameters, check_parameters
@@ -76,6 +77,9 @@ def test_parameters_that_are_shown_are_accepted(
         OmegaConf.from_dotlist(whole.replace("...", "x").split(","))
     )
     accept(given, base)
+    assert given.keys() <= {*Parameters.model_fields, *SHELL_PARAMETERS}
+    with pytest.raises(ConfigError, match="misspelt: unknown parameter"):
+        accept({**given, "misspelt": 1}, base)
 
 
 def test_there_are_examples_of_parameters() -> None:

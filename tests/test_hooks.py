@@ -104,13 +104,20 @@ def test_inputs_that_are_there_or_made_on_demand_pass(tmp_path: Path) -> None:
         }
     )
     pipeline = pipeline_of("folder", "workshop", "params:n")
-    hooks.PredecessorHook().before_pipeline_run({}, pipeline, catalog)
+    hook = hooks.PredecessorHook()
+    hook.before_pipeline_run({}, pipeline, catalog)
+    assert not (tmp_path / "later").exists()
+    catalog["workshop"] = PathDataset(filepath=tmp_path / "later")
+    with pytest.raises(MissingPredecessorError, match="later"):
+        hook.before_pipeline_run({}, pipeline, catalog)
 
 
 def test_only_missing_outputs_leaves_the_question_to_the_runner(tmp_path: Path) -> None:
     catalog = DataCatalog({"numbers": JsonDataset(filepath=tmp_path / "numbers.json")})
-    run_params = {"only_missing_outputs": True}
-    hooks.PredecessorHook().before_pipeline_run(run_params, pipeline_of("numbers"), catalog)
+    hook, pipeline = hooks.PredecessorHook(), pipeline_of("numbers")
+    hook.before_pipeline_run({"only_missing_outputs": True}, pipeline, catalog)
+    with pytest.raises(MissingPredecessorError, match=r"numbers\.json"):
+        hook.before_pipeline_run({"only_missing_outputs": False}, pipeline, catalog)
 
 
 def context_of(parameters: dict[str, object]) -> SimpleNamespace:

@@ -21,7 +21,7 @@ def amt(*arguments: object) -> tuple[int, str, str]:
 
 
 @pytest.fixture(scope="session")
-def test_piece(whole_run: Path) -> tuple[str, Path]:
+def held_out_piece(whole_run: Path) -> tuple[str, Path]:
     """Id and audio file of a piece of the test split."""
     manifest = pd.read_parquet(whole_run / "03_primary/maestro/manifest.parquet")
     row = manifest[manifest["split"] == "test"].iloc[0]
@@ -29,9 +29,9 @@ def test_piece(whole_run: Path) -> tuple[str, Path]:
 
 
 def test_transcribe_gives_the_notes_of_the_pipeline(
-    whole_run: Path, test_piece: tuple[str, Path], tmp_path: Path
+    whole_run: Path, held_out_piece: tuple[str, Path], tmp_path: Path
 ) -> None:
-    name, audio = test_piece
+    name, audio = held_out_piece
     code, out, _ = amt("transcribe", audio, "-o", tmp_path, "--models", whole_run / "06_models")
     assert code == 0
     assert f"{name}.mid" in out
@@ -41,11 +41,11 @@ def test_transcribe_gives_the_notes_of_the_pipeline(
 
 def test_transcribe_takes_folders_and_names_what_it_cannot_read(
     whole_run: Path,
-    test_piece: tuple[str, Path],
+    held_out_piece: tuple[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    name, audio = test_piece
+    name, audio = held_out_piece
     folder = tmp_path / "audio"
     folder.mkdir()
     shutil.copy(audio, folder)
@@ -59,16 +59,19 @@ def test_transcribe_takes_folders_and_names_what_it_cannot_read(
 
 
 def test_models_are_found_beside_and_above(
-    whole_run: Path, test_piece: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole_run: Path,
+    held_out_piece: tuple[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("AMT_MODELS", raising=False)
     (tmp_path / "data").symlink_to(whole_run)
     below = tmp_path / "deep" / "down"
     below.mkdir(parents=True)
     monkeypatch.chdir(below)
-    assert amt("transcribe", test_piece[1], "-o", tmp_path / "notes")[0] == 0
+    assert amt("transcribe", held_out_piece[1], "-o", tmp_path / "notes")[0] == 0
     monkeypatch.chdir("/")
-    code, _, err = amt("transcribe", test_piece[1], "-o", tmp_path / "notes")
+    code, _, err = amt("transcribe", held_out_piece[1], "-o", tmp_path / "notes")
     assert (code, "no trained model here" in err) == (1, True)
 
 

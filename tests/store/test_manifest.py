@@ -97,7 +97,9 @@ def test_empty_id_and_row_without_files(frame: pd.DataFrame) -> None:
 def test_any_kind_of_file_will_do(frame: pd.DataFrame) -> None:
     frame["feature_path"] = frame["audio_path"]
     frame["audio_path"] = [None, "", np.nan]
-    validate_manifest(frame)
+    assert len(Manifest.from_frame(frame)) == 3
+    frame["feature_path"] = [None, *frame["feature_path"][1:]]
+    assert "no file at all for" in fault(frame)
 
 
 def test_a_folder_is_not_a_recording(frame: pd.DataFrame, tmp_path: Path) -> None:
@@ -116,7 +118,9 @@ def test_leakage_of_recordings(frame: pd.DataFrame, column: str) -> None:
 
 def test_hashes_that_are_not_known_yet_are_not_equal(frame: pd.DataFrame) -> None:
     frame["audio_sha256"] = ["", "", None]
-    validate_manifest(frame)
+    assert len(Manifest.from_frame(frame)) == 3
+    frame["audio_sha256"] = "ab" * 32
+    assert "the same audio_sha256 in two splits" in fault(frame)
 
 
 def test_leakage_of_pieces(frame: pd.DataFrame) -> None:
@@ -130,7 +134,9 @@ def test_leakage_of_pieces(frame: pd.DataFrame) -> None:
 
 def test_pieces_without_a_title_are_not_known(frame: pd.DataFrame) -> None:
     frame["composer"], frame["title"] = "X", ["", " ", None]
-    validate_manifest(frame)
+    assert len(Manifest.from_frame(frame)) == 3
+    frame["title"] = "Sonata"
+    assert "the piece in two splits" in fault(frame)
 
 
 def test_fingerprint_depends_on_ids_splits_and_contents_only(frame: pd.DataFrame) -> None:
