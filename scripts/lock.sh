@@ -27,7 +27,7 @@ if [ -f constraints.txt ]; then cp constraints.txt "$work/pins.txt"; fi
 
 # Local wheels would put their own version and folder into the file: resolve from the index alone.
 unset UV_FIND_LINKS PIP_FIND_LINKS
-echo uv | "$uv" pip compile pyproject.toml - --extra dev --universal --python-version 3.11 \
+echo uv | "$uv" pip compile pyproject.toml - --all-extras --universal --python-version 3.11 \
   --constraint "$work/held.txt" --output-file "$work/pins.txt" ${options[@]+"${options[@]}"} \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 

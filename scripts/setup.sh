@@ -9,7 +9,7 @@
 #   TORCH_BACKEND=cpu        on Linux without a GPU: take torch from PyTorch's own CPU index
 #                            (download.pytorch.org; any --torch-backend of uv will do)
 #   INSTALLER=pip            use pip where uv does not get through
-#   MIN_FREE_GB=4            free disk to ask for
+#   MIN_FREE_GB=6            free disk to ask for
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -80,9 +80,9 @@ check_venv_module() {
 
 # The plain Linux torch brings its CUDA libraries along; nothing else differs that much in size.
 check_disk() {
-  local default_gb=4 need_gb free_kb
+  local default_gb=6 need_gb free_kb
   if [ "$(uname -s)" = Linux ] && ! has_local_torch && [ -z "${TORCH_BACKEND:-}" ]; then
-    default_gb=10
+    default_gb=12
     command -v nvidia-smi >/dev/null 2>&1 ||
       say "note: no NVIDIA GPU seen; 'make setup TORCH_BACKEND=cpu' installs a much smaller torch"
   fi
@@ -144,12 +144,12 @@ get_uv() {
 install_project() {
   say "installing the project and its tools with $installer (details: $log)"
   if [ "$installer" = uv ]; then
-    $venv/bin/uv pip install --python $venv/bin/python -c constraints.txt -e ".[dev]" \
+    $venv/bin/uv pip install --python $venv/bin/python -c constraints.txt -e ".[dev,dask,tfrecords]" \
       ${TORCH_BACKEND:+--torch-backend "$TORCH_BACKEND"} >>$log 2>&1 || explain "uv pip install"
   else
     [ -z "${TORCH_BACKEND:-}" ] || fail "TORCH_BACKEND needs uv, which is not to be had here" \
       "Put a CPU wheel of torch into a folder and run: make setup PIP_FIND_LINKS=that-folder"
-    $venv/bin/python -m pip install -c constraints.txt -e ".[dev]" >>$log 2>&1 ||
+    $venv/bin/python -m pip install -c constraints.txt -e ".[dev,dask,tfrecords]" >>$log 2>&1 ||
       explain "pip install"
   fi
 }

@@ -23,7 +23,8 @@ def project(tmp_path: Path) -> Path:
         shutil.copy(REPOSITORY / "scripts" / name, folder / "scripts" / name)
     (folder / "constraints.txt").write_text("")
     (folder / "pyproject.toml").write_text(
-        '[project]\nname = "tiny"\nversion = "1"\n[project.optional-dependencies]\ndev = []\n'
+        '[project]\nname = "tiny"\nversion = "1"\n'
+        "[project.optional-dependencies]\ndev = []\ndask = []\ntfrecords = []\n"
     )
     return folder
 
