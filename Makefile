@@ -8,7 +8,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
-CODE := src tests scripts
+CODE := src tests scripts benchmarks
 
 comma := ,
 
@@ -17,13 +17,15 @@ PARAMS ?=
 ARGS ?=
 JOBS ?= 2
 PORT ?= 4141
+KILLS ?= 200
+SEED ?= 0
 
 # Nothing is reported to anyone, whatever the machine's own settings say.
 export DO_NOT_TRACK := 1
 export KEDRO_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo test lint types contracts unit format viz notebook clean clean-data
+.PHONY: help setup demo test lint types contracts unit bench soak format viz notebook clean clean-data
 
 help: ## show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -66,6 +68,12 @@ contracts: setup ## import-linter: who may import whom
 unit: setup ## the tests alone, with coverage (ARGS="-k name", JOBS=2)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
+bench: setup ## run the benchmarks, write benchmarks/results.md (ARGS="--quick" or names)
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+soak: setup ## kill every stage at random, many times (KILLS=200, SEED=0)
+	@OMP_NUM_THREADS=1 AMT_KILLS=$(KILLS) AMT_SEED=$(SEED) $(BIN)/pytest tests/faults -s
+
 format: setup ## let ruff repair and format the code
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
@@ -79,7 +87,7 @@ notebook: setup ## run every notebook from top to bottom (ARGS=--inplace keeps t
 clean: ## remove caches and build products; keeps .venv and data
 	rm -rf build dist .make .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache \
 	  .import_linter_cache .hypothesis
-	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Trained models can be weeks of work: they go only when asked for twice. Raw data is never touched.
 clean-data: ## remove what the pipelines made, models included (YES=1); keeps data/01_raw
