@@ -7,11 +7,18 @@ from amt_pipeline.hooks import (
     RunSummaryHook,
     RunTrackingHook,
 )
+from amt_pipeline.run_lock import RunLockHook
 
 # Kedro reads the settings before any node imports torch.
 yield_while_waiting()
 
-HOOKS = (ParametersCheckHook(), PredecessorHook(), RunSummaryHook(), RunTrackingHook())
+HOOKS = (
+    ParametersCheckHook(),
+    PredecessorHook(),
+    RunLockHook(),
+    RunSummaryHook(),
+    RunTrackingHook(),
+)
 
 # kedro-telemetry comes with kedro; this project sends nothing anywhere.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_telemetry", "kedro-telemetry")
