@@ -16,7 +16,6 @@ SAMPLE_RATE_HZ = 16_000
 def main() -> None:
     """Transform four seconds of stereo noise, in the type the pipelines use, and look up a font."""
     noise = np.random.default_rng(0).standard_normal((2, 4 * SAMPLE_RATE_HZ)).astype(np.float32)
-    librosa.cqt(noise, sr=SAMPLE_RATE_HZ, hop_length=512, n_bins=84)
     librosa.feature.melspectrogram(y=noise, sr=SAMPLE_RATE_HZ)
     matplotlib.font_manager.findfont("DejaVu Sans")
 

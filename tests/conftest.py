@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -179,3 +180,14 @@ def kedro_run(tiny_project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
         return CliRunner().invoke(cli.run, list(arguments), obj=bootstrap_project(tiny_project))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def dask_cluster() -> Iterator[Any]:
+    """A scheduler and two worker processes with one thread each, over TCP."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, protocol="tcp://", host="127.0.0.1",
+        dashboard_address="127.0.0.1:0", memory_limit=0, silence_logs=50,
+    ) as cluster:  # fmt: skip
+        yield cluster

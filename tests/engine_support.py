@@ -19,7 +19,7 @@ from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.store.windows import WindowReader, Windows
 from amt_pipeline.training.config import TrainingConfig
-from amt_pipeline.training.task import Batch
+from amt_pipeline.training.task import ALL_ROWS, Batch
 
 SPEC = FeatureSpec(
     kind="log_mel",
@@ -87,7 +87,7 @@ class SyntheticTask:
         self, store_folder: Path, *, hidden: int = 8, masked: bool = True, **training: Any
     ) -> None:
         self.training = TrainingConfig(**{**TRAINING, **training})
-        self.hidden, self.masked = hidden, masked
+        self.store_folder, self.hidden, self.masked = store_folder, hidden, masked
         self.before_step: Callable[[int], object] = lambda step: None
         self.poisoned_from_step = 10**9
         store = FrameStore.open(store_folder, SPEC)
@@ -95,6 +95,17 @@ class SyntheticTask:
         ids = [name for names in SPLITS.values() for name in names]
         self._fingerprint = value_sha256([store.entry(name).content_sha256 for name in ids])
         self.evaluations = 0
+
+    def recipe(self) -> dict[str, Any]:
+        settings = {"hidden": self.hidden, "masked": self.masked, **self.training.model_dump()}
+        return {
+            "task": f"{type(self).__module__}:{type(self).__qualname__}",
+            "arguments": {"store_folder": str(self.store_folder), "settings": settings},
+        }
+
+    @classmethod
+    def from_recipe(cls, arguments: dict[str, Any]) -> SyntheticTask:
+        return cls(Path(arguments["store_folder"]), **arguments["settings"])
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "model": {"hidden": self.hidden}, "features": SPEC.model_dump()}
@@ -110,10 +121,11 @@ class SyntheticTask:
         order = derive_rng(self.training.seed, "shuffle", epoch).permutation(len(windows))
         return windows[order]
 
-    def training_batch(self, windows: Windows, step: int) -> Batch:
+    def training_batch(self, windows: Windows, step: int, rows: slice = ALL_ROWS) -> Batch:
         self.before_step(step)
-        batch = self.batch("train", windows)
-        noise = derive_rng(self.training.seed, "noise", step).normal(0, 0.01, batch.inputs[0].shape)
+        batch = self.batch("train", windows[rows])
+        shape = (len(windows), *batch.inputs[0].shape[1:])
+        noise = derive_rng(self.training.seed, "noise", step).normal(0, 0.01, shape)[rows]
         frames = batch.inputs[0] + torch.from_numpy(noise.astype(np.float32))
         if step >= self.poisoned_from_step:
             frames = frames * float("nan")
@@ -126,6 +138,9 @@ class SyntheticTask:
             own = windows[windows.recording == position]
             for first in range(0, len(own), 2):
                 yield name, self.batch(split, own[first : first + 2])
+
+    def evaluation_units(self, split: str) -> list[str]:
+        return list(SPLITS[split])
 
     def forward(self, network: nn.Module, batch: Batch) -> Tensor:
         logits: Tensor = network(batch.inputs[0])

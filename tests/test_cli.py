@@ -251,10 +251,13 @@ def test_doctor_finds_a_trained_model(tmp_path: Path) -> None:
 def test_doctor_tells_what_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setattr(doctor, "SOUNDFONT_NAME", "nosuch.sf2")
-    monkeypatch.setattr(doctor, "OPTIONAL_PACKAGES", ("no-such-package",))
+    monkeypatch.setattr(doctor, "PACKAGES", ("no-such-package",))
+    monkeypatch.setattr(doctor, "EXTRAS", {"dask": (("no-extra",), "work on a Dask cluster")})
     monkeypatch.setattr(doctor, "LITTLE_SPACE_BYTES", 2**80)
-    lacking = {finding.subject for finding in doctor.examine(tmp_path) if not finding.fine}
-    assert lacking == {"torch", "soundfont", "no-such-package", "disk", "trained models"}
+    lacking = {f.subject: f.text for f in doctor.examine(tmp_path) if not f.fine}
+    packages = {"torch", "no-such-package", "no-extra"}
+    assert lacking.keys() == packages | {"soundfont", "disk", "trained models"}
+    assert 'pip install "amt_pipeline[dask]"' in lacking["no-extra"]
 
 
 def test_full_disk_anywhere_is_a_storage_error() -> None:

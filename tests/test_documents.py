@@ -32,7 +32,8 @@ MAX_IMAGE_BYTES = 300_000
 
 # Blocks of parameters, and what documents leave out before them where both networks have one.
 NETWORK_BLOCKS = ("input", "labels", "model", "training", "augment", "evaluation", "ranking")
-BLOCKS = ("features", "onset", "pitch", "transcribe", "maestro", "ingest", "scoring", "curve")
+BLOCKS = ("features", "onset", "pitch", "transcribe", "maestro", "ingest", "parallel", "export")
+BLOCKS += ("scoring", "curve")
 DOTTED = re.compile(rf"(?:{'|'.join(NETWORK_BLOCKS + BLOCKS)})(?:\.[a-z_][a-z0-9_]*)+")
 
 

@@ -35,8 +35,7 @@ TINY = {
     "pitch.training.decay_rate": 1,
     "transcribe.onset_threshold": 0.15,
     "transcribe.pitch_threshold": 0.1,
-    "ingest.workers": 1,
-    "transcribe.workers": 1,
+    "parallel.workers": 1,
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "tensorflow", "mlflow", "librosa", "matplotlib", "sklearn", "lightning")
+HEAVY += ("dask", "distributed")
 
 IMPORTED = """
 import runpy, sys

@@ -15,7 +15,12 @@ from amt_pipeline.core.parallel import cpu_count
 SOUNDFONT_PACKAGE = "pretty_midi"
 SOUNDFONT_NAME = "TimGM6mb.sf2"
 LITTLE_SPACE_BYTES = 5 * 2**30
-OPTIONAL_PACKAGES = ("tensorflow-cpu", "tensorboard", "mlflow")
+PACKAGES = ("tensorboard", "mlflow")
+EXTRAS = {
+    "tfrecords": (("tensorflow-cpu", "tensorflow"), "windows as TFRecords"),
+    "dask": (("distributed",), "work on a Dask cluster"),
+}
+"""What an extra brings (one of these packages) and what it is for."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ def examine(data_root: Path) -> list[Finding]:
         Finding("Python", f"{platform.python_version()} on {platform.platform(terse=True)}"),
         Finding("processors", str(cpu_count())),
         *_torch(),
-        *(_package(name) for name in OPTIONAL_PACKAGES),
+        *(_package(name) for name in PACKAGES),
+        *(_extra(name, *extra) for name, extra in EXTRAS.items()),
         _soundfont(),
         _space(data_root),
         _models(data_root),
@@ -73,6 +79,16 @@ def _package(name: str) -> Finding:
         return Finding(name, version(name))
     except PackageNotFoundError:
         return Finding(name, "not installed", False)
+
+
+def _extra(extra: str, packages: tuple[str, ...], purpose: str) -> Finding:
+    for name in packages:
+        try:
+            return Finding(name, version(name))
+        except PackageNotFoundError:
+            continue
+    text = f'not installed; for {purpose}: pip install "amt_pipeline[{extra}]"'
+    return Finding(packages[0], text, False)
 
 
 def _soundfont() -> Finding:

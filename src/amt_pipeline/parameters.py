@@ -6,12 +6,15 @@ to is checked too, so that a misspelt `onset.training.epoch` is named before any
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from amt_pipeline.core.errors import ConfigError
+from amt_pipeline.core.parallel import ParallelConfig
+from amt_pipeline.ranking.rank import RankingConfig
 from amt_pipeline.transcription.ingest import IngestConfig
 from amt_pipeline.transcription.parameters import (
     MaestroConfig,
@@ -22,6 +25,7 @@ from amt_pipeline.transcription.parameters import (
     resolve_task,
     resolve_transcription,
 )
+from amt_pipeline.transcription.record_export import ExportConfig
 from amt_pipeline.transcription.tasks import FrameTaskConfig
 from amt_pipeline.transcription.transcribe import TranscriptionConfig
 
@@ -50,11 +54,13 @@ class Parameters(BaseModel):
         presets: Complete settings by name.
         maestro: Where the corpus is.
         ingest: How it is read.
+        parallel: Where recordings are worked on: this machine or a Dask cluster.
         features: Overrides of the preset's features.
         onset: Overrides of the preset's onset network.
         pitch: Overrides of the preset's pitch network.
         transcribe: Overrides of the preset's transcription.
         scoring: How notes are scored.
+        export: How windows become TFRecords.
         curve: A validation curve from elsewhere.
     """
 
@@ -64,11 +70,13 @@ class Parameters(BaseModel):
     presets: dict[str, dict[str, Any]]
     maestro: MaestroConfig = MaestroConfig()
     ingest: IngestConfig = IngestConfig()
+    parallel: ParallelConfig = ParallelConfig()
     features: dict[str, Any] = {}
     onset: dict[str, Any] = {}
     pitch: dict[str, Any] = {}
     transcribe: dict[str, Any] = {}
     scoring: ScoringConfig = ScoringConfig()
+    export: ExportConfig = ExportConfig()
     curve: CurveConfig = CurveConfig()
 
 
@@ -145,10 +153,27 @@ def _named(error: ValidationError, block: str) -> ConfigError:
         name = ".".join(steps if steps[:1] == ["features"] else [block, *steps]).strip(".")
         problem, shown = fault["msg"].removeprefix("Value error, "), ""
         if unknown:
-            problem = "unknown parameter"
+            problem = "unknown parameter" + _similar(steps[-1])
         elif not isinstance(fault["input"], Mapping):
             shown = f" (got {fault['input']!r})"
         faults.append((name, problem + shown))
     (where, first), *rest = faults
     more = "".join(f"; {name}: {problem}" for name, problem in rest)
     return ConfigError(f"parameter {where}", first + more, WHERE_TO_LOOK)
+
+
+def _similar(unknown: str) -> str:
+    """Return the known name that an unknown one is nearest to, as a question."""
+    known = set[str]()
+    models: list[type[BaseModel]] = [
+        Parameters,
+        FrameTaskConfig,
+        RankingConfig,
+        TranscriptionConfig,
+    ]
+    for model in models:
+        known.update(model.model_fields)
+        kinds = [field.annotation for field in model.model_fields.values()]
+        models += [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+    nearest = difflib.get_close_matches(unknown, sorted(known), n=1)
+    return f" (did you mean {nearest[0]}?)" if nearest else ""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 GIT_TIMEOUT_S = 10.0
-RECORDED_PACKAGES = ("amt_pipeline", "torch", "librosa", "kedro", "numpy")
+RECORDED_PACKAGES = ("amt_pipeline", "torch", "scipy", "librosa", "kedro", "numpy")
 
 
 def provenance_tags(project_path: Path, run_params: Mapping[str, Any]) -> dict[str, str]:

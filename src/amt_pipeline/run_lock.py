@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from kedro.framework.hooks import hook_impl
 
 from amt_pipeline.core.errors import UserError, storage_error
-from amt_pipeline.core.files import read_json, write_json
+from amt_pipeline.core.files import read_json, remove_leftovers, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class RunLockHook:
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Any) -> None:
-        """Take the locks of all nodes.
+        """Take the locks of all nodes, and clear away what killed runs left half written.
 
         Raises:
             DataRootBusyError: Another run holds one of them.
@@ -113,6 +113,8 @@ class RunLockHook:
         lock = RunLock(self._data_root, (node.name for node in pipeline.nodes))
         lock.acquire()
         self._lock = lock
+        # What other runs are writing just now stays.
+        remove_leftovers(self._data_root, deep=True)
 
     @hook_impl
     def after_pipeline_run(self) -> None:

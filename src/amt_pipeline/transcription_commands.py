@@ -32,6 +32,7 @@ def transcribe(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
 ) -> None:
     """Turn audio into notes with a trained model."""
+    from amt_pipeline.core.parallel import ParallelConfig
     from amt_pipeline.transcription.model_folder import ModelFolder
     from amt_pipeline.transcription.run import audio_files, transcribe_files
 
@@ -41,7 +42,6 @@ def transcribe(
         **model.decoding(),
         onset_threshold=onset_threshold,
         pitch_threshold=pitch_threshold,
-        workers=workers,
         device=device,
         save_probabilities=False,
     )
@@ -50,8 +50,9 @@ def transcribe(
         audio,
         models_folder=folder.absolute(),
         out_folder=out.absolute(),
-        thresholds=model.joint_thresholds() or model.thresholds,
+        thresholds={**(model.joint_thresholds() or model.thresholds), "model": model.key},
         config=config,
+        parallel=ParallelConfig(workers=workers),
     )
     for transcript in outcome.transcripts.values():
         typer.echo(f"{out / transcript.recording_id}.mid: {transcript.n_notes} notes")

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
-from amt_pipeline.audio import io as audio_io
-from amt_pipeline.audio.io import audio_info, read_audio, write_flac
+from amt_pipeline.audio import decoding
+from amt_pipeline.audio.io import audio_info, read_audio, stream_audio, write_flac
 from amt_pipeline.core.errors import AudioError, StorageError
 
 RATE = 44100
@@ -218,7 +219,7 @@ def test_wav_header_that_promises_hours_is_refused(tmp_path: Path) -> None:
 def test_too_long_recording_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(), RATE)
-    monkeypatch.setattr(audio_io, "MAX_DURATION_S", 0.5)
+    monkeypatch.setattr(decoding, "MAX_DURATION_S", 0.5)
     with pytest.raises(AudioError, match="longer than"):
         read_audio(path)
 
@@ -278,3 +279,61 @@ def test_flac_refuses_what_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         write_flac(tmp_path / "file" / "a.flac", tone(), RATE)
     assert not (tmp_path / "a.flac").exists()
+
+
+@pytest.mark.parametrize("rate", [RATE, 16000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_streams_do_not_depend_on_their_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int, channels: int
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, 30 * stereo_noise(), RATE, subtype="FLOAT")
+    whole = read_audio(path, sample_rate=rate, channels=channels)
+    monkeypatch.setattr(decoding, "_BLOCK_SAMPLES", 5000)
+    stream = stream_audio(path, sample_rate=rate, channels=channels)
+    blocks = list(stream)
+    assert len(blocks) >= 24
+    assert np.array_equal(np.concatenate(blocks), whole.samples)
+    assert (stream.n_samples, stream.duration_s) == (len(whole.samples), stream.n_samples / rate)
+    assert (stream.source_rate, stream.source_channels) == (RATE, 2)
+    assert stream.warnings == whole.warnings
+    assert "above full scale" in stream.warnings[0]
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 48000, 96000])
+def test_resampling_in_blocks_is_resampling_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int
+) -> None:
+    noise = stereo_noise(30001)
+    soundfile.write(tmp_path / "a.wav", noise, rate, subtype="FLOAT")
+    monkeypatch.setattr(decoding, "_BLOCK_SAMPLES", 3002)
+    samples = read_audio(tmp_path / "a.wav").samples
+    assert np.array_equal(samples, soxr.resample(noise, rate, RATE))
+
+
+def test_what_is_odd_anywhere_is_found_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_BLOCK_SAMPLES", 2000)
+    quiet, loud = np.zeros((5000, 2)), np.full((1, 2), 40.0)
+    soundfile.write(tmp_path / "a.wav", np.concatenate([quiet, loud, quiet]), 8000, subtype="FLOAT")
+    stream = stream_audio(tmp_path / "a.wav", sample_rate=8000)
+    seen = [len(stream.warnings) for _ in stream]
+    assert seen == [0] * 11
+    assert [words.split()[0] for words in stream.warnings] == ["peak", "source"]
+    stream = stream_audio(tmp_path / "a.wav", sample_rate=8000)
+    next(iter(stream))
+    assert stream.n_samples == 1000
+    assert list(stream)
+    assert stream.n_samples == 10001  # an iteration begins anew
+
+
+def test_no_block_holds_what_is_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_BLOCK_SAMPLES", 2000)
+    samples = stereo_noise(10000)
+    samples[[4500, 8000], 1] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+    given: list[np.ndarray] = []
+    with pytest.raises(AudioError, match=r"2 of 10000 samples are not finite, the first at 0\.102"):
+        given.extend(stream_audio(tmp_path / "a.wav"))
+    assert np.array_equal(np.concatenate(given), samples[:4000])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from amt_pipeline.features import spec as spec_module
 from amt_pipeline.features.spec import FeatureSpec
 
 
@@ -102,6 +103,14 @@ def test_hash_changes_with_every_setting() -> None:
     assert len(set(hashes)) == len(changes)
     assert FeatureSpec().sha256 == hashes[0]
     assert FeatureSpec.model_validate(FeatureSpec().model_dump(mode="json")).sha256 == hashes[0]
+
+
+@pytest.mark.parametrize("kind", ["cqt", "log_mel"])
+def test_hash_changes_with_the_transform(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = FeatureSpec.model_validate({"kind": kind})
+    before = spec.sha256
+    monkeypatch.setitem(spec_module._TRANSFORM_VERSION, kind, 99)
+    assert spec.sha256 != before
 
 
 @pytest.mark.parametrize(

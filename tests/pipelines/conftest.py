@@ -23,7 +23,7 @@ PACKAGE = "amt_pipeline"
 TINY: dict[str, Any] = {
     "maestro": {"demo": {"minutes": 1.0, "pieces": 10}},
     "features": {"sample_rate": 16000, "hop_samples": 256, "bins": 88, "bins_per_octave": 12},
-    "ingest": {"workers": 1},
+    "parallel": {"workers": 1},
     "onset": {
         "model": {"label_frames": 51, "frequency_stride": 1, "dense_units": 32},
         "training": {"epochs": 8, "batch_size": 4, "save_every_steps": 60, "warmup_steps": 0}
@@ -34,7 +34,7 @@ TINY: dict[str, Any] = {
         "training": {"epochs": 6, "batch_size": 4, "save_every_steps": 45, "warmup_steps": 0}
         | {"learning_rate": 0.01, "threads": 1},
     },
-    "transcribe": {"workers": 1, "device": "cpu"},
+    "transcribe": {"device": "cpu"},
 }
 
 Run = Callable[..., Any]

@@ -47,6 +47,7 @@ def families() -> list[str]:
 def test_pipelines_have_their_public_names() -> None:
     tasks = [f"{verb}_{task}" for verb in ("train", "rank") for task in ("onset", "pitch")]
     rest = ["ingest_maestro", "rank_curve", "transcribe", "test_notes", "report_transcription"]
+    rest += ["export_tfrecords"]
     assert sorted(REGISTERED) == sorted(["__default__", "transcription", *tasks, *rest])
     assert REGISTERED["__default__"] is REGISTERED["transcription"]
 
@@ -56,7 +57,7 @@ def test_umbrella_is_the_sum_of_its_parts() -> None:
     parts = {
         node.name
         for name, pipeline in REGISTERED.items()
-        if name not in ("transcription", "__default__", "rank_curve")
+        if name not in ("transcription", "__default__", "export_tfrecords", "rank_curve")
         for node in pipeline.nodes
     }
     assert whole == parts

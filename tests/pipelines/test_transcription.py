@@ -183,12 +183,14 @@ LIGHT = {"training.json", "best.json", "index.json"}
 
 
 def heavy(root: Path) -> dict[str, tuple[int, int]]:
-    # Each ranking writes its curve anew; that costs nothing.
+    # Each ranking writes its curve anew, and that the copy's files have other times than those
+    # ingested is noted in their entries; both cost nothing.
     files = [
         p
         for layer in HEAVY
         for p in (root / layer).rglob("*")
         if p.is_file() and p.parent.name != "events_validation"
+        if p.suffix != ".json" or layer not in ("04_feature", "02_intermediate")
     ]
     return {
         str(p.relative_to(root)): (p.stat().st_ino, p.stat().st_mtime_ns)

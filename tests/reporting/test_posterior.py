@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from amt_pipeline.core.errors import UserError
 from amt_pipeline.reporting import style
-from amt_pipeline.reporting.posterior import posterior_image
+from amt_pipeline.reporting.posterior import NOT_ASKED, posterior_image
 
 Count = Callable[[Figure, str], int]
 HOP_S = 0.01
@@ -58,6 +58,20 @@ def test_colours_say_probability(pixels: Count) -> None:
     assert pixels(loud, style.VERMILLION) > 20
     plain = posterior_image(*outputs(), HOP_S)
     assert pixels(plain, style.VERMILLION) == 0
+
+
+def test_frames_that_were_not_evaluated_are_shaded(pixels: Count) -> None:
+    onset, pitch = outputs()
+    asked = onset > 0.5
+    figure = posterior_image(onset, pitch, HOP_S, evaluated=asked, start_s=1.0, length_s=4.0)
+    drawn = np.ma.masked_invalid(figure.axes[1].images[0].get_array())
+    assert drawn.mask.all(axis=0).tolist() == (~asked[100:500]).tolist()
+    labels = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert labels == ["pitch network not evaluated"]
+    everywhere = posterior_image(onset, pitch, HOP_S, evaluated=np.ones(1000, bool))
+    assert pixels(figure, NOT_ASKED) > 100 * pixels(everywhere, NOT_ASKED)
+    assert not everywhere.axes[1].get_legend().get_texts()
+    assert onset[200] == pitch[200, 39] == 1  # what was given is not changed
 
 
 @pytest.mark.parametrize(

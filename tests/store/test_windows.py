@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import resource
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +59,22 @@ def test_gather_is_frame_by_frame_with_zeros_outside(
     np.testing.assert_array_equal(gathered, expected)
 
 
+@pytest.mark.parametrize("flag", [None, 1 << 30])
+def test_systems_that_cannot_say_what_is_in_memory(
+    reader: WindowReader, flag: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = windows_of([(0, -2), (3, 4), (1, 0), (0, 9)])
+    expected = reader.gather(windows, 5, 2)
+    monkeypatch.setattr(windows_module, "_NO_WAIT", flag)
+    np.testing.assert_array_equal(reader.gather(windows, 5, 2), expected)
+    monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    np.testing.assert_array_equal(reader.gather(windows, 5, 2), expected)
+
+
 def test_lengths_and_peaks_of_the_recordings(reader: WindowReader) -> None:
     np.testing.assert_array_equal(reader.n_frames, list(LENGTHS.values()))
     assert reader.peak.shape == (4, 2)
-    np.testing.assert_array_equal(reader.peak[0], reader.frames(0).max(axis=(0, 1)))
+    np.testing.assert_array_equal(reader.peak[0], reader.store.frames("a").max(axis=(0, 1)))
     np.testing.assert_array_equal(reader.peak[2], [0, 0])
 
 
@@ -74,19 +89,51 @@ def test_a_missing_recording_is_named(reader: WindowReader) -> None:
         WindowReader(reader.store, ["a", "lost"])
 
 
-def test_few_recordings_are_open_at_a_time(
-    reader: WindowReader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(windows_module, "MAX_MAPPED", 2)
+def test_few_recordings_are_open_at_a_time(reader: WindowReader) -> None:
     windows = windows_of([(0, 0), (1, 0), (2, 0), (3, 0), (0, 3)])
     before = count_open_files()
-    own = WindowReader(reader.store, list(LENGTHS))
+    own = WindowReader(reader.store, list(LENGTHS), max_open=2)
     assert count_open_files() == before
     gathered = own.gather(windows, 5, 1)
-    assert before < count_open_files() <= before + 2
+    assert count_open_files() == before + 2
     np.testing.assert_array_equal(gathered, reader.gather(windows, 5, 1))
     del own
     assert count_open_files() == before
+
+
+def test_twelve_hundred_recordings_stay_below_the_systems_limit(reader: WindowReader) -> None:
+    windows = windows_of([(recording, 0) for recording in range(1200)])
+    own = WindowReader(reader.store, ["a", "b", "c"] * 400)
+    kept = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = count_open_files()
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, kept[1]))
+        usual = WindowReader(reader.store, ["a", "b", "c"] * 400)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, kept)
+    gathered = usual.gather(windows, 3, 1)
+    assert count_open_files() == before + 256
+    np.testing.assert_array_equal(gathered, own.gather(windows, 3, 1))
+
+
+def test_threads_may_share_a_reader(reader: WindowReader) -> None:
+    rng = np.random.default_rng(0)
+    own = WindowReader(reader.store, ["a", "b", "c"], max_open=1)
+    batches = [windows_of([(r, s) for r, s in rng.integers(0, 3, (20, 2))]) for _ in range(60)]
+    found: dict[int, np.ndarray] = {}
+
+    def work(share: int) -> None:
+        for number in range(share, len(batches), 3):
+            found[number] = own.gather(batches[number], 5, 2)
+
+    threads = [threading.Thread(target=work, args=(share,)) for share in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    simple = WindowReader(reader.store, ["a", "b", "c"])
+    for number, batch in enumerate(batches):
+        np.testing.assert_array_equal(found[number], simple.gather(batch, 5, 2))
 
 
 def test_what_is_ingested_again_meanwhile_is_named(tmp_path: Path) -> None:
@@ -96,6 +143,40 @@ def test_what_is_ingested_again_meanwhile_is_named(tmp_path: Path) -> None:
     store.write("a", np.ones((8, 8, 2)), "abd")
     with pytest.raises(StoreError, match=r"a\.npy: changed while it was used: \(8, 8, 2\)"):
         reader.gather(windows_of([(0, 0)]), 5, 1)
+
+
+def test_what_is_cut_short_or_replaced_meanwhile_is_named(tmp_path: Path) -> None:
+    store = FrameStore.create(tmp_path, SPEC)
+    for name in ("a", "b"):
+        store.write(name, np.ones((9, 8, 2)), "abc")
+    reader = WindowReader(store, ["a", "b"], max_open=1)
+    a, b = windows_of([(0, 4)]), windows_of([(1, 4)])
+    reader.gather(a, 5, 1)
+    os.truncate(tmp_path / "recordings" / "a.npy", 200)
+    with pytest.raises(StoreError, match=r"a\.npy: (cannot be read|changed while)"):
+        reader.gather(a, 5, 1)
+    reader.gather(b, 5, 1)
+    (tmp_path / "recordings" / "b.npy").write_bytes(b"other")
+    with pytest.raises(StoreError, match=r"a\.npy: (cannot be read|changed while)"):
+        reader.gather(a, 5, 1)
+    with pytest.raises(StoreError, match=r"b\.npy: cannot be read"):
+        reader.gather(b, 5, 1)
+    (tmp_path / "recordings" / "b.npy").unlink()
+    with pytest.raises(StoreError, match=r"b\.npy: cannot be read"):
+        reader.gather(b, 5, 1)
+
+
+def test_frames_of_another_type_or_order_are_refused(tmp_path: Path) -> None:
+    store = FrameStore.create(tmp_path, SPEC)
+    store.write("a", np.ones((9, 8, 2)), "abc")
+    path = tmp_path / "recordings" / "a.npy"
+    for wrong in (
+        np.asfortranarray(np.ones((9, 8, 2), np.float16)),
+        np.ones((9, 8, 2), np.int16),
+    ):
+        np.save(path, wrong)
+        with pytest.raises(StoreError, match=r"a\.npy: holds numbers of type"):
+            WindowReader(store, ["a"]).gather(windows_of([(0, 4)]), 5, 1)
 
 
 def test_windows_are_cut_and_joined() -> None:

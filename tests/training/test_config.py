@@ -54,7 +54,9 @@ CHANGES = {
     "epochs": 3, "batch_size": 8, "learning_rate": 0.5, "warmup_steps": 9, "decay_rate": 0.5,
     "decay_steps": 7, "pos_weight": 3.0, "conv_l2": 0.1, "dense_l2": 0.2, "gradient_clip": 1.0,
     "save_every_steps": 3, "keep": 2, "log_every_steps": 3, "seed": 2, "device": "cpu",
-    "precision": "float32", "threads": 2, "restart": True,
+    "precision": "float32", "threads": 2, "resident": "never", "restart": True,
+    "source": "tfrecords", "records_folder": "records",
+    "devices": 2, "nodes": 2, "endpoint": "first:29500", "max_restarts": 0,
 }  # fmt: skip
 
 
@@ -67,7 +69,8 @@ def test_identity_is_what_alters_the_next_step(name: str) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"epoch": 3}, {"epochs": 0}, {"keep": 0}, {"keep": "some"}, {"device": "gpu"},
-     {"precision": "half"}, {"pos_weight": 0}, {"threads": 0}, {"decay_rate": 1.1}],
+     {"precision": "half"}, {"pos_weight": 0}, {"threads": 0}, {"decay_rate": 1.1},
+     {"devices": 0}, {"devices": "all"}, {"nodes": 0}, {"endpoint": "first"}, {"max_restarts": -1}],
     ids=str,
 )  # fmt: skip
 def test_misspelt_or_senseless_settings_are_refused(wrong: dict[str, object]) -> None:

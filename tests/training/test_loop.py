@@ -13,8 +13,10 @@ from amt_pipeline.core.errors import CorpusError, StorageError
 from amt_pipeline.core.files import read_json
 from amt_pipeline.store.windows import Windows
 from amt_pipeline.training.checkpoints import list_checkpoints, read_state, verify_checkpoint
-from amt_pipeline.training.loop import TrainingDiverged, WindowStream, train
+from amt_pipeline.training.loop import train
 from amt_pipeline.training.run import RESULT_FILE
+from amt_pipeline.training.stream import WindowStream
+from amt_pipeline.training.trainer import TrainingDiverged
 
 MakeTask = Callable[..., Any]
 
@@ -91,7 +93,10 @@ def test_scalars_come_at_log_steps_and_saves(make_task: MakeTask, tmp_path: Path
     values = listener.heard[0][1]
     assert values.keys() == {
         f"train/{name}"
-        for name in ("loss", "precision", "recall", "f1", "learning_rate", "windows_per_second")
+        for name in (
+            *("loss", "precision", "recall", "f1", "learning_rate"),
+            *("windows_per_second", "feed_wait_fraction"),
+        )
     }
     assert values["train/learning_rate"] == 0.01
     assert listener.heard[1][1]["train/learning_rate"] == pytest.approx(0.0098)

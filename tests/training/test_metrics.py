@@ -13,6 +13,7 @@ from amt_pipeline.training.metrics import (
     LogitHistogram,
     best_threshold,
     threshold_bin,
+    update_histograms,
 )
 from amt_pipeline.training.task import scores_of
 
@@ -36,7 +37,9 @@ def expected(said: np.ndarray, truth: np.ndarray = TRUTH) -> dict[str, float]:
 def histogram(logits: np.ndarray = LOGITS, truth: np.ndarray = TRUTH) -> LogitHistogram:
     found = LogitHistogram()
     for row in range(len(logits)):
-        found.update(logits[row], truth[row])
+        update_histograms(
+            [found], torch.from_numpy(logits[row : row + 1]), torch.from_numpy(truth[row])
+        )
     return found
 
 
@@ -87,6 +90,33 @@ def test_extremes_and_nan_are_counted_once() -> None:
     assert found.positive[0] == 2
     assert found.positive[-1] == 1
     assert found.scores() == pytest.approx({"precision": 1 / 2, "recall": 1 / 3, "f1": 0.4})
+
+
+@pytest.mark.parametrize("as_targets", [torch.bool, torch.float32])
+def test_networks_are_counted_apart_and_only_where_valid(as_targets: torch.dtype) -> None:
+    logits = np.stack([LOGITS, ODD - 1, np.full_like(LOGITS, np.nan)])
+    valid = RNG.random((40, 1)) < 0.5
+    parts = [LogitHistogram() for _ in logits]
+    for _ in range(2):
+        update_histograms(
+            parts,
+            torch.from_numpy(logits),
+            torch.from_numpy(TRUTH).to(as_targets),
+            torch.from_numpy(valid),
+        )
+    rows = valid[:, 0]
+    for part, own in zip(parts, logits, strict=True):
+        alone = histogram(own[rows], TRUTH[rows])
+        np.testing.assert_array_equal(part.positive, 2 * alone.positive)
+        np.testing.assert_array_equal(part.negative, 2 * alone.negative)
+
+
+def test_bins_are_those_of_the_definition() -> None:
+    wide = RNG.normal(0, 9, LOGITS.shape).astype(np.float32)
+    place = np.clip(np.floor((wide + np.float32(16)) * 64), 0, N_BINS - 1).astype(int)
+    found = histogram(wide)
+    np.testing.assert_array_equal(found.positive, np.bincount(place[TRUTH], minlength=N_BINS))
+    np.testing.assert_array_equal(found.negative, np.bincount(place[~TRUTH], minlength=N_BINS))
 
 
 def test_half_is_an_edge() -> None:

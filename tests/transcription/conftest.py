@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from amt_pipeline.core.parallel import ParallelConfig
 from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.ranking.rank import BEST_FILE
 from amt_pipeline.store.frames import FrameStore
@@ -26,6 +27,7 @@ from amt_pipeline.transcription.note_table import write_note_table
 from amt_pipeline.transcription.notes import Notes
 from amt_pipeline.transcription.tasks import FrameTask, FrameTaskConfig
 
+INLINE = ParallelConfig(workers=1)
 RATE_HZ = 16000
 SPLITS = ("train", "train", "validation", "test")
 
@@ -116,13 +118,19 @@ def make_config(name: str, **changes: Any) -> FrameTaskConfig:
     return FrameTaskConfig.model_validate({"name": name, **blocks})
 
 
-def make_task(config: FrameTaskConfig, corpus: FrameCorpus, fingerprint: str = "") -> FrameTask:
+def make_task(
+    config: FrameTaskConfig,
+    corpus: FrameCorpus,
+    fingerprint: str = "",
+    records_folder: Path | None = None,
+) -> FrameTask:
     return FrameTask(
         config,
         store_folder=corpus.store_folder,
         notes_folder=corpus.notes_folder,
         splits=corpus.splits,
         data_fingerprint=fingerprint,
+        records_folder=records_folder,
     )
 
 
@@ -189,14 +197,17 @@ def make_corpus(tmp_path: Path) -> Callable[..., Path]:
 def ingest(tmp_path: Path) -> Callable[..., CorpusIngestion]:
     """Ingests a corpus into the test's folder, inline."""
 
-    def run(root: Path, into: str = "data", **settings: Any) -> CorpusIngestion:
+    def run(
+        root: Path, into: str = "data", parallel: ParallelConfig = INLINE, **settings: Any
+    ) -> CorpusIngestion:
         return ingest_corpus(
             root,
             None,
             store_folder=tmp_path / into / "frames",
             notes_folder=tmp_path / into / "notes",
             spec=SPEC,
-            config=IngestConfig.model_validate({"workers": 1, **settings}),
+            config=IngestConfig.model_validate(settings),
+            parallel=parallel,
         )
 
     return run

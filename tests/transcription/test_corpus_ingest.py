@@ -11,6 +11,7 @@ import pytest
 
 from amt_pipeline.core.errors import CorpusError, StorageError
 from amt_pipeline.core.hashing import file_sha256
+from amt_pipeline.core.parallel import ParallelConfig
 from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.store.manifest import QUARANTINE_COLUMNS
@@ -88,7 +89,7 @@ def test_number_of_workers_does_not_matter(
     make_corpus: Make, ingest: Ingest, tmp_path: Path
 ) -> None:
     root = make_corpus(pieces=4, seconds=0.6, splits=("train", "validation"))
-    one, two = ingest(root, "one", workers=1), ingest(root, "two", workers=2)
+    one, two = ingest(root, "one"), ingest(root, "two", parallel=ParallelConfig(workers=2))
     assert files(tmp_path / "one") == files(tmp_path / "two")
     assert one.manifest.equals(two.manifest)
     assert one.summary == two.summary

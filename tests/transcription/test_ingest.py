@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,11 @@ import pytest
 from amt_pipeline.audio.io import read_audio
 from amt_pipeline.core.errors import AudioError, CorpusError, MidiError
 from amt_pipeline.core.hashing import file_sha256
-from amt_pipeline.features.extract import extract_frames
+from amt_pipeline.features import spec as spec_module
+from amt_pipeline.features.extract import extract_blocks, extract_frames
 from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.store.frames import FrameStore
+from amt_pipeline.transcription import ingest as ingest_module
 from amt_pipeline.transcription.corpus import read_corpus
 from amt_pipeline.transcription.ingest import IngestJob, ingest_recording
 from amt_pipeline.transcription.midi_reading import read_midi_notes
@@ -92,8 +97,11 @@ def test_touched_files_with_the_same_content_are_not_done_again(job: IngestJob) 
     for path in (audio(job), midi(job)):
         os.utime(path, (1, 1))
     again = []
-    assert changed(job, lambda: again.append(ingest_recording(job))) == set()
+    # Only the times are noted, so that the next run need not look into the files again.
+    noted = {"frames/recordings/piece-0.json", "notes/piece-0.json"}
+    assert changed(job, lambda: again.append(ingest_recording(job))) == noted
     assert again[0].reused
+    assert changed(job, lambda: again.append(ingest_recording(job))) == set()
 
 
 def test_changed_midi_redoes_only_the_notes(job: IngestJob) -> None:
@@ -133,6 +141,42 @@ def test_other_features_redo_the_frames(job: IngestJob, spec: FeatureSpec) -> No
     other = replace(job, spec=spec.model_copy(update={"dtype": "float32"}))
     assert changed(job, lambda: ingest_recording(other)) == {"frames/spec.json", *FRAMES}
     assert FrameStore.open(job.store_folder).frames("piece-0").dtype == np.float32
+
+
+def test_frames_of_an_earlier_transform_are_redone(
+    job: IngestJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest_recording(job)
+    monkeypatch.setitem(spec_module._TRANSFORM_VERSION, "cqt", 99)
+    assert changed(job, lambda: ingest_recording(job)) == FRAMES
+    assert ingest_recording(job).reused
+
+
+def test_audio_that_changes_while_it_is_read_is_refused(
+    job: IngestJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meddle(blocks: Iterable[Any], spec: FeatureSpec) -> Iterator[Any]:
+        yield from extract_blocks(blocks, spec)
+        with audio(job).open("ab") as stream:
+            stream.write(b"more")
+
+    monkeypatch.setattr(ingest_module, "extract_blocks", meddle)
+    with pytest.raises(CorpusError, match=r"piece-0\.flac: changed while it was read"):
+        ingest_recording(job)
+    assert [path.name for path in job.store_folder.rglob("*") if path.is_file()] == ["spec.json"]
+
+
+def test_ingestion_compiles_nothing(job: IngestJob) -> None:
+    # librosa brings numba, whose compilation takes seconds in every worker process.
+    code = """
+import pickle, sys
+from amt_pipeline.transcription.ingest import ingest_recording
+print(ingest_recording(pickle.load(sys.stdin.buffer)).n_frames, {"numba", "torch"} & {*sys.modules})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=pickle.dumps(job), capture_output=True, check=True
+    )
+    assert done.stdout.split() == [b"63", b"set()"]
 
 
 @pytest.mark.parametrize(

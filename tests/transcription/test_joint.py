@@ -11,7 +11,9 @@ import pytest
 
 from amt_pipeline.core.errors import CorpusError, StoreError
 from amt_pipeline.core.files import write_json
+from amt_pipeline.core.parallel import ParallelConfig
 from amt_pipeline.ranking.rank import BEST_FILE
+from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.training.checkpoints import checkpoint_folder, copy_checkpoint
 from amt_pipeline.transcription import joint
 from amt_pipeline.transcription.decode import PickingConfig, pick_notes
@@ -23,10 +25,11 @@ from amt_pipeline.transcription.joint import (
     tune_thresholds,
 )
 from amt_pipeline.transcription.model_folder import JOINT_FILE, ModelFolder
+from amt_pipeline.transcription.recording_frames import stored_frames
 from amt_pipeline.transcription.scoring import score_notes
 from amt_pipeline.transcription.transcribe import TranscriptionConfig, predict_both
 
-CONFIG = TranscriptionConfig(device="cpu", workers=1, adjacent_s=0.03)
+CONFIG = TranscriptionConfig(device="cpu", adjacent_s=0.03)
 PIECES = ["piece-2", "piece-3"]
 
 
@@ -47,13 +50,15 @@ def tune(models_folder: Path, frame_corpus: Any) -> Any:
             store_folder=frame_corpus.store_folder,
             notes_folder=frame_corpus.notes_folder,
             config=config,
+            parallel=ParallelConfig(workers=1),
         )
 
     return run
 
 
 def naive(models: ModelFolder, corpus: Any, name: str, onset: float, pitch: float) -> float:
-    probabilities = predict_both(models, corpus.frames[name], CONFIG, threads=1)
+    frames = stored_frames(FrameStore.open(corpus.store_folder), name)
+    probabilities = predict_both(models, frames, CONFIG, threads=1)
     picking = PickingConfig(onset_threshold=onset, pitch_threshold=pitch, adjacent_s=0.03)
     return score_notes(corpus.notes[name], pick_notes(*probabilities, 0.016, picking)).f1
 
@@ -68,6 +73,19 @@ def test_grid_holds_the_score_of_every_pair(models_folder: Path, frame_corpus: A
         assert grid[row, column] == pytest.approx(wanted)
     assert grid.max() > 0.5
     assert len(np.unique(grid)) > 5
+
+
+def test_gated_networks_give_the_same_scores(models_folder: Path, frame_corpus: Any) -> None:
+    folders = (models_folder, frame_corpus.store_folder, frame_corpus.notes_folder)
+    for update in ({}, {"onset_threshold": 0.37}):
+        gated, whole = (
+            note_f1_grid(
+                TuningJob("piece-3", *folders, CONFIG.model_copy(update={"gate": gate, **update}))
+            )
+            for gate in (True, False)
+        )
+        assert gated.tolist() == whole.tolist()
+        assert gated.max() > 0.5
 
 
 def test_chosen_pair_is_scored_on_all_recordings(
@@ -114,7 +132,9 @@ def test_what_was_tuned_before_is_taken_while_it_holds(
     write_json(models_folder / JOINT_FILE, {**first, "recordings": 77})
     assert tune(["piece-2"])["recordings"] == 77
     assert "tuned before" in caplog.text
-    assert tune(["piece-2"], CONFIG.model_copy(update={"workers": 3}))["recordings"] == 77
+    other_place = CONFIG.model_copy(update={"save_probabilities": False})
+    assert tune(["piece-2"], other_place)["recordings"] == 77
+    assert tune(["piece-2"], CONFIG.model_copy(update={"gate": False}))["recordings"] == 77
     assert tune(["piece-3"])["recordings"] == 1
     assert tune(["piece-2"], CONFIG.model_copy(update={"adjacent_s": 0.2}))["recordings"] == 1
     (models_folder / JOINT_FILE).write_text("{")

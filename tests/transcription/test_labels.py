@@ -184,3 +184,15 @@ def test_no_recordings_give_no_windows() -> None:
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         LabelConfig.model_validate(wrong)
+
+
+def test_fixed_phase_is_that_of_the_first_epoch() -> None:
+    starts = {}
+    for phase in ("moving", "fixed"):
+        labels = labels_of(
+            [notes_at((5, 3))] * 9, [50] * 9, sampling="runs", end="recording", phase=phase
+        )
+        drawn = [labels.training_windows(7, seed=1, epoch=epoch) for epoch in range(3)]
+        starts[phase] = [epoch.start.tolist() for epoch in drawn]
+    assert starts["fixed"] == [starts["moving"][0]] * 3
+    assert starts["moving"][0] != starts["moving"][1] != starts["moving"][2]

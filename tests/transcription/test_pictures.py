@@ -14,7 +14,7 @@ from amt_pipeline.transcription.note_files import write_res
 from amt_pipeline.transcription.note_table import write_note_table
 from amt_pipeline.transcription.notes import Notes
 from amt_pipeline.transcription.pictures import draw_piece, match, median_piece
-from amt_pipeline.transcription.transcribe import write_probabilities
+from amt_pipeline.transcription.probabilities import Probabilities, write_probabilities
 
 TRUTH = Notes.from_arrays([0.5, 1.0, 1.5, 2.0], [0.9, 1.4, 1.9, 2.4], [60, 62, 64, 65])
 # A hit, a hit that is late, a wrong key; one note is missed altogether.
@@ -28,7 +28,8 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     write_res(tmp_path / "out" / "one.res", FOUND)
     rng = np.random.default_rng(0)
     onset, pitch = rng.random(200).astype(np.float32), rng.random((200, 88)).astype(np.float32)
-    write_probabilities(tmp_path / "out" / "probabilities" / "one.npz", onset, pitch, 0.016)
+    said = Probabilities(onset, pitch, onset > 0.5, 0.016)
+    write_probabilities(tmp_path / "out" / "probabilities" / "one.npz", said)
     return tmp_path / "out", tmp_path / "notes"
 
 

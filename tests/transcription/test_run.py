@@ -9,14 +9,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from amt_pipeline.core.errors import CorpusError, MissingPredecessorError, StoreError, UserError
+from amt_pipeline.core.errors import (
+    CheckpointError,
+    CorpusError,
+    MissingPredecessorError,
+    StoreError,
+    UserError,
+)
+from amt_pipeline.core.files import TEMPORARY_PREFIX
+from amt_pipeline.core.parallel import ParallelConfig
+from amt_pipeline.ranking.rank import BEST_FILE
+from amt_pipeline.training.checkpoints import copy_checkpoint, list_checkpoints
+from amt_pipeline.transcription.model_folder import ModelFolder
 from amt_pipeline.transcription.note_files import read_notes, write_res
 from amt_pipeline.transcription.notes import Notes
 from amt_pipeline.transcription.parameters import ScoringConfig
 from amt_pipeline.transcription.run import (
     audio_files,
-    process_count,
+    remove_others,
     run_jobs,
+    share_of,
     transcribe_files,
     transcribe_split,
 )
@@ -24,7 +36,7 @@ from amt_pipeline.transcription.scoring import score_notes
 from amt_pipeline.transcription.split_scoring import score_split
 from amt_pipeline.transcription.transcribe import TranscriptionConfig
 
-CONFIG = TranscriptionConfig(device="cpu", workers=1)
+CONFIG = TranscriptionConfig(device="cpu")
 THRESHOLDS = {"onset": 0.5, "pitch": 0.4, "validation_f1": 0.9}
 PIECES = ["piece-3", "piece-2"]
 
@@ -36,6 +48,7 @@ def folders(models_folder: Path, tmp_path: Path) -> dict[str, Any]:
         "out_folder": tmp_path / "out",
         "thresholds": THRESHOLDS,
         "config": CONFIG,
+        "parallel": ParallelConfig(workers=1),
     }
 
 
@@ -70,8 +83,7 @@ def test_split_must_be_whole(split: Callable[..., Any], tmp_path: Path) -> None:
 
 def test_number_of_processes_does_not_matter(split: Callable[..., Any], tmp_path: Path) -> None:
     split()
-    two = CONFIG.model_copy(update={"workers": 2})
-    outcome = split(out_folder=tmp_path / "two", config=two)
+    outcome = split(out_folder=tmp_path / "two", parallel=ParallelConfig(workers=2))
     assert not any(transcript.reused for transcript in outcome.transcripts.values())
     for name in PIECES:
         for suffix in (".res", ".mid"):
@@ -79,11 +91,53 @@ def test_number_of_processes_does_not_matter(split: Callable[..., Any], tmp_path
             assert one.read_bytes() == other.read_bytes()
 
 
+def test_leftovers_of_a_killed_run_are_removed(split: Callable[..., Any], tmp_path: Path) -> None:
+    left = tmp_path / "out" / f"{TEMPORARY_PREFIX}killed"
+    left.mkdir(parents=True)
+    (left / "frames.npy").write_bytes(b"half")
+    assert list(split(["piece-2"]).transcripts) == ["piece-2"]
+    assert not left.exists()
+    assert (tmp_path / "out" / "piece-2.res").is_file()
+
+
+def test_networks_replaced_between_two_pieces_are_refused(
+    split: Callable[..., Any], models_folder: Path, trained_models: Path, tmp_path: Path
+) -> None:
+    thresholds = {**THRESHOLDS, "model": ModelFolder.open(models_folder).key}
+    assert list(split(["piece-3"], thresholds=thresholds).transcripts) == ["piece-3"]
+    first = list_checkpoints(trained_models / "onset")[0]
+    copy_checkpoint(first, models_folder / "onset" / "best", {BEST_FILE: {"threshold": 0.4}})
+    with pytest.raises(CheckpointError, match="changed while it was used"):
+        split(thresholds=thresholds)
+    assert not (tmp_path / "out" / "piece-2.res").exists()
+
+
+def test_results_of_a_former_split_go_even_if_we_are_killed_meanwhile(
+    split: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split()
+    unlink, left = Path.unlink, [1]
+
+    def killed_later(path: Path, missing_ok: bool = False) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", killed_later)
+    with pytest.raises(KeyboardInterrupt):
+        remove_others(tmp_path / "out", ["piece-3"])
+    monkeypatch.undo()
+    assert remove_others(tmp_path / "out", ["piece-3"]) == ["piece-2"]
+    assert not list((tmp_path / "out").rglob("piece-2*"))
+
+
 def test_processes_are_started_only_where_they_gain() -> None:
-    two = CONFIG.model_copy(update={"workers": 2})
-    assert process_count(two, 1) == 1
-    assert process_count(two, 9) == 2
-    assert process_count(TranscriptionConfig(device="cpu"), 9) is None
+    two = ParallelConfig(workers=2)
+    assert share_of(two, CONFIG, 1) == ParallelConfig(workers=1)
+    assert share_of(two, CONFIG, 9) == two
+    cluster = ParallelConfig(backend="dask")
+    assert share_of(cluster, CONFIG, 1) == cluster
     assert not run_jobs([]).transcripts
 
 

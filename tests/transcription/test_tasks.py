@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from pydantic import ValidationError
 from amt_pipeline.core.errors import ConfigError, StoreError
 from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.store.windows import Windows
+from amt_pipeline.training.loop import train
 from amt_pipeline.transcription.augment import draw_variation, vary_frames, vary_keys
-from amt_pipeline.transcription.tasks import FrameTask
+from amt_pipeline.transcription.tasks import BATCH_FRAMES, FrameTask
 
 Make = Callable[..., Any]
 
@@ -93,15 +95,15 @@ def test_augmentation_moves_frames_and_keys_together(name: str, task_of: Make) -
 
 
 @pytest.mark.parametrize("name", ["onset", "pitch"])
-@pytest.mark.parametrize("batch_frames", [1, 100, 100000])
+@pytest.mark.parametrize("batch_frames", [1, 100, 100000, None])
 def test_evaluation_meets_every_frame_once(
-    name: str, batch_frames: int, task_of: Make, frame_corpus: Any
+    name: str, batch_frames: int | None, task_of: Make, frame_corpus: Any
 ) -> None:
     task = task_of(name, evaluation={"batch_frames": batch_frames})
     counted: dict[str, int] = {}
     positives: dict[str, int] = {}
     for unit, batch in task.evaluation_batches("train"):
-        assert len(batch.targets) <= max(1, batch_frames // 31)
+        assert len(batch.targets) <= max(1, (batch_frames or max(BATCH_FRAMES.values())) // 31)
         mask = batch.valid.expand_as(batch.targets)
         counted[unit] = counted.get(unit, 0) + int(mask.sum())
         positives[unit] = positives.get(unit, 0) + int(batch.targets[mask].sum())
@@ -137,6 +139,22 @@ def test_network_sees_scaled_windows(task_of: Make) -> None:
         assert torch.equal(logits, network(scaled))
     assert logits.shape == batch.targets.shape
     assert 0 < float(scaled.max()) <= 1
+
+
+@pytest.mark.parametrize("name", ["onset", "pitch"])
+def test_frames_on_the_device_train_the_same_network(
+    name: str, task_of: Make, tmp_path: Path
+) -> None:
+    histories = []
+    for resident in ("never", "always"):
+        training = {"resident": resident, "device": "cpu", "epochs": 1, "log_every_steps": 1}
+        augment = {"transpose_semitones": 2, "gain_db": 1.0}
+        task = task_of(name, training=training, augment=augment)
+        files = task.training_source()
+        histories.append(train(task, tmp_path / resident).history)
+        assert task.training_source() is files
+    assert len(histories[0]) > 3
+    assert histories[0] == histories[1]
 
 
 def test_fingerprint_follows_data_and_features(

@@ -14,6 +14,7 @@ import torch
 from amt_pipeline.audio.io import read_audio
 from amt_pipeline.core.errors import AudioError, ConfigError, StoreError, UserError
 from amt_pipeline.core.files import read_json
+from amt_pipeline.core.parallel import LOCAL
 from amt_pipeline.features.extract import extract_frames
 from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.store.frames import FrameStore
@@ -24,13 +25,14 @@ from amt_pipeline.transcription.decode import pick_notes
 from amt_pipeline.transcription.model_folder import ModelFolder
 from amt_pipeline.transcription.note_files import read_notes
 from amt_pipeline.transcription.notes import Notes
-from amt_pipeline.transcription.run import process_count
+from amt_pipeline.transcription.probabilities import read_probabilities
+from amt_pipeline.transcription.recording_frames import RecordingFrames, stored_frames
+from amt_pipeline.transcription.run import share_of
 from amt_pipeline.transcription.scoring import score_notes
 from amt_pipeline.transcription.transcribe import (
     TranscriptionConfig,
     TranscriptionJob,
     predict_both,
-    read_probabilities,
     transcribe_recording,
 )
 
@@ -76,14 +78,56 @@ def test_piece_is_transcribed_to_text_midi_and_probabilities(
     first = (job.out_folder / "piece-3.res").read_text().splitlines()[0].split("\t")
     assert [len(part.partition(".")[2]) for part in first] == [6, 6, 0]
     assert float(first[1]) - float(first[0]) == pytest.approx(0.1, abs=2e-6)
-    onset, pitch, seconds = read_probabilities(job.out_folder / "probabilities" / "piece-3.npz")
-    assert (onset.shape, pitch.shape, seconds) == ((375,), (375, 88), 0.016)
+    said = read_probabilities(job.out_folder / "probabilities" / "piece-3.npz")
+    shapes = (said.onset.shape, said.pitch.shape, said.seconds_per_frame)
+    assert shapes == ((375,), (375, 88), 0.016)
     models = ModelFolder.open(job.models_folder)
-    wanted = predict_both(models, frame_corpus.frames["piece-3"], CONFIG, threads=1)
-    np.testing.assert_allclose(onset, wanted[0], atol=1e-3)
-    np.testing.assert_allclose(pitch, wanted[1], atol=1e-3)
-    same = pick_notes(*wanted, seconds, job.picking)
+    wanted = predict_both(models, recording(frame_corpus), CONFIG, threads=1)
+    np.testing.assert_array_equal(said.onset, wanted[0].astype(np.float16))
+    in_runs = wanted[0] > 0.5
+    assert 20 < in_runs.sum() < 200
+    np.testing.assert_array_equal(said.evaluated, in_runs)
+    np.testing.assert_array_equal(said.pitch[in_runs], wanted[1][in_runs].astype(np.float16))
+    assert not said.pitch[~in_runs].any()
+    assert wanted[1][~in_runs].max() > 0.01
+    same = pick_notes(*wanted, said.seconds_per_frame, job.picking)
     np.testing.assert_allclose(same.onset_s, found.onset_s, atol=1e-6)
+
+
+def recording(frame_corpus: Any, name: str = "piece-3") -> RecordingFrames:
+    return stored_frames(FrameStore.open(frame_corpus.store_folder), name)
+
+
+def test_ungated_run_gives_the_same_notes_and_all_probabilities(
+    job: TranscriptionJob, frame_corpus: Any, tmp_path: Path
+) -> None:
+    everywhere = replace(
+        job, out_folder=tmp_path / "all", config=CONFIG.model_copy(update={"gate": False})
+    )
+    for one in (job, everywhere):
+        transcribe_recording(one)
+    for suffix in (".res", ".mid"):
+        texts = [(one.out_folder / f"piece-3{suffix}").read_bytes() for one in (job, everywhere)]
+        assert texts[0] == texts[1]
+        assert texts[0]
+    gated, full = (
+        read_probabilities(one.out_folder / "probabilities" / "piece-3.npz")
+        for one in (job, everywhere)
+    )
+    assert full.evaluated.all()
+    np.testing.assert_array_equal(full.pitch[gated.evaluated], gated.pitch[gated.evaluated])
+    assert full.pitch[~gated.evaluated].any()
+
+
+def test_gating_makes_another_result_only_where_probabilities_are_kept(
+    job: TranscriptionJob,
+) -> None:
+    open_gate = CONFIG.model_copy(update={"gate": False})
+    transcribe_recording(job)
+    assert not transcribe_recording(replace(job, config=open_gate)).reused
+    quiet = {"save_probabilities": False}
+    assert not transcribe_recording(replace(job, config=CONFIG.model_copy(update=quiet))).reused
+    assert transcribe_recording(replace(job, config=open_gate.model_copy(update=quiet))).reused
 
 
 def test_audio_is_transcribed_like_its_stored_frames(
@@ -155,11 +199,10 @@ def test_other_settings_and_other_audio_are_done_again(
     assert not transcribe_recording(strict).reused
     votes = replace(strict, config=CONFIG.model_copy(update={"vote_stride_frames": 5}))
     assert not transcribe_recording(votes).reused
-    many = replace(votes, config=votes.config.model_copy(update={"workers": 7}))
-    assert transcribe_recording(many).reused
+    assert transcribe_recording(replace(votes, threads=2)).reused
     assert audio_job.audio_path is not None
     tones(audio_job.audio_path, Notes.from_arrays([0.3], [0.5], [70]), 1.5)
-    assert not transcribe_recording(many).reused
+    assert not transcribe_recording(votes).reused
 
 
 @pytest.mark.parametrize("change", ["version", "precision"])
@@ -176,12 +219,25 @@ def test_other_code_and_other_precision_are_done_again(
     assert not transcribe_recording(job).reused
 
 
+def test_half_precision_is_another_result_with_nearly_the_same_notes(job: TranscriptionJob) -> None:
+    full = transcribe_recording(job)
+    half = replace(job, config=CONFIG.model_copy(update={"precision": "bfloat16"}))
+    assert transcribe.arithmetic(half.config) == (torch.device("cpu"), "bfloat16")
+    found = transcribe_recording(half)
+    assert not found.reused
+    assert abs(found.n_notes - full.n_notes) <= 2
+    # As is, on a CPU, means float32.
+    single = replace(job, config=CONFIG.model_copy(update={"precision": "float32"}))
+    assert not transcribe_recording(job).reused
+    assert transcribe_recording(single).reused
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_missing_device_is_named_with_its_parameter(job: TranscriptionJob) -> None:
     config = CONFIG.model_copy(update={"device": "cuda"})
     for refused in (
         lambda: transcribe_recording(replace(job, config=config)),
-        lambda: process_count(config, 2),
+        lambda: share_of(LOCAL, config, 2),
     ):
         with pytest.raises(ConfigError, match=r"^transcribe\.device=cuda: no such device"):
             refused()
@@ -236,7 +292,7 @@ def test_model_that_changes_meanwhile_is_noticed(job: TranscriptionJob, frame_co
     models = ModelFolder.open(job.models_folder)
     other_weights(job)
     with pytest.raises(UserError, match="changed while it was used"):
-        predict_both(models, frame_corpus.frames["piece-3"], CONFIG)
+        predict_both(models, recording(frame_corpus), CONFIG)
 
 
 def test_given_thresholds_win_over_tuned_ones() -> None:

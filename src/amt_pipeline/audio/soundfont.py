@@ -90,12 +90,30 @@ def piano_zones(program: int) -> tuple[Zone, ...]:
     if program not in PIANO_PROGRAMS:
         raise ValueError(f"program {program} is none of {PIANO_PROGRAMS}")
     source = files("pretty_midi") / "TimGM6mb.sf2"
+    remedy = "Reinstall pretty_midi==0.2.11.post0"
     try:
-        return tuple(_read_zones(_chunks(source.read_bytes()), program))
-    except (OSError, KeyError, struct.error, ValueError) as error:
-        raise AudioError(
-            str(source), "not a readable soundfont", "Reinstall pretty_midi==0.2.11.post0"
-        ) from error
+        data = source.read_bytes()
+    except OSError as error:
+        raise AudioError(str(source), "not a readable soundfont", remedy) from error
+    return parse_piano(data, program, where=str(source), remedy=remedy)
+
+
+def parse_piano(data: bytes, program: int, *, where: str, remedy: str = "") -> tuple[Zone, ...]:
+    """Return the zones of a piano in the bytes of a soundfont.
+
+    Args:
+        data: The whole soundfont.
+        program: Program of bank 0.
+        where: Named in the error.
+        remedy: Named in the error.
+
+    Raises:
+        AudioError: The soundfont is damaged, or lacks the program.
+    """
+    try:
+        return tuple(_read_zones(_chunks(data), program))
+    except (KeyError, struct.error, ValueError) as error:
+        raise AudioError(where, "not a readable soundfont", remedy) from error
 
 
 def _chunks(data: bytes) -> dict[str, bytes]:

@@ -52,6 +52,10 @@ class StoreError(UserError):
     """A FrameStore that is missing, incomplete, or made on another grid."""
 
 
+class RecordError(UserError):
+    """TFRecord files that are damaged, or hold other examples than are asked for."""
+
+
 class CheckpointError(UserError):
     """A checkpoint with a missing or damaged file."""
 
@@ -62,6 +66,10 @@ class ResumeError(UserError):
 
 class MissingPredecessorError(UserError):
     """A pipeline was asked for before the one that makes its input."""
+
+
+class ClusterError(UserError):
+    """A Dask cluster that cannot be reached, has no workers, or whose workers differ."""
 
 
 class StorageError(UserError):

@@ -16,6 +16,10 @@ _HANN_BANDWIDTH = 1.50018310546875
 UNUSED_SETTINGS = {"cqt": ("fmax_hz", "n_fft"), "log_mel": ("bins_per_octave",)}
 """Settings that a kind of features has nothing for."""
 
+_TRANSFORM_VERSION = {"cqt": 2, "log_mel": 1}
+"""Raised when the code computes other values for the same settings: part of the hash, so that
+frames of an earlier version are made again."""
+
 
 class FeatureSpec(BaseModel):
     """Which transform turns two channels of audio into frames.
@@ -96,9 +100,16 @@ class FeatureSpec(BaseModel):
         """
         if self.kind == "log_mel":
             return self.top_hz
+        return self.top_hz * (1 + 0.5 * _HANN_BANDWIDTH / self.q_factor)
+
+    @property
+    def q_factor(self) -> float:
+        """Periods that a constant-Q filter is long: the same for all bins.
+
+        The rule is librosa's: the bandwidth reaches from the bin below to the bin above.
+        """
         ratio = 2 ** (2 / self.bins_per_octave)
-        relative_bandwidth = (ratio - 1) / (ratio + 1)
-        return self.top_hz * (1 + 0.5 * _HANN_BANDWIDTH * relative_bandwidth)
+        return float((ratio + 1) / (ratio - 1))
 
     @property
     def grid(self) -> FrameGrid:
@@ -111,5 +122,6 @@ class FeatureSpec(BaseModel):
 
     @property
     def sha256(self) -> str:
-        """Hash of the specification; frames made under another one are never reused."""
-        return value_sha256(self.model_dump())
+        """Hash of specification and transform; frames made under another are never reused."""
+        version = _TRANSFORM_VERSION[self.kind]
+        return value_sha256({**self.model_dump(), "transform_version": version})

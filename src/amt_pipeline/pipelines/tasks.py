@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,13 @@ def open_task(
     manifest: pd.DataFrame,
     notes_folder: Path,
     frames_folder: Path,
+    records_folder: Path | None = None,
+    splits: Sequence[str] = ("train", "validation"),
 ) -> tuple[FrameTask, ResolvedTask]:
     """Return the task that `settings` names, on the ingested corpus, with its settings.
+
+    Frames and notes of `splits` are checked to be those of the manifest. From `records_folder`
+    training windows are read with `training.source=tfrecords`.
 
     Raises:
         StoreError: Frames or notes are missing, or were made from other files than the manifest's.
@@ -61,8 +67,9 @@ def open_task(
             for name in ("train", "validation", "test")
         },
         data_fingerprint=corpus.fingerprint(),
+        records_folder=records_folder,
     )
-    for split in ("train", "validation"):
+    for split in splits:
         rows = corpus.split(split)
         check_frames(rows, frames_folder)
         check_notes(rows, notes_folder)

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from amt_pipeline.core.errors import CheckpointError, CorpusError, MissingPredecessorError
 from amt_pipeline.ranking.choice import build_ranking, choose
-from amt_pipeline.ranking.evaluate import UnitHistograms, evaluate_checkpoints
+from amt_pipeline.ranking.evaluate import evaluate_checkpoints
+from amt_pipeline.ranking.evaluation_cache import UnitHistograms
 from amt_pipeline.training.checkpoints import copy_checkpoint, list_checkpoints, read_state
 from amt_pipeline.training.metrics import LogitHistogram, best_threshold
 from amt_pipeline.training.run import differences

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 LOWEST_PITCH = 21
 """MIDI number of the first key of a piano, A0."""
 
+NOT_ASKED = "#eeeeee"
+"""Frames where the pitch network was not evaluated: outside onset runs nothing depends on it."""
+
 EXCERPT_S = 8.0
 MARGIN_KEYS = 2
 
@@ -27,6 +30,7 @@ def posterior_image(
     pitch_probability: ArrayLike,
     seconds_per_frame: float,
     *,
+    evaluated: ArrayLike | None = None,
     reference_onset_s: ArrayLike | None = None,
     reference_pitch: ArrayLike | None = None,
     title: str = "",
@@ -41,6 +45,8 @@ def posterior_image(
         onset_probability: Probability of an onset by frame, `[frames]`.
         pitch_probability: Probability of each key by frame, `[frames, keys]`.
         seconds_per_frame: Hop; frame `i` covers `[i, i + 1)` hops.
+        evaluated: Whether the pitch network was asked about a frame, `[frames]`; frames where it
+            was not are shaded. None is everywhere.
         reference_onset_s: True onsets, seconds, `[n]`; None draws none.
         reference_pitch: Their MIDI numbers, `[n]`.
         title: Shown above.
@@ -58,6 +64,10 @@ def posterior_image(
     onset, pitch = np.asanyarray(onset_probability), np.asanyarray(pitch_probability)
     first, last = _frames(onset, pitch, start_s, length_s, seconds_per_frame)
     onset, pitch = onset[first:last].astype(float), pitch[first:last].astype(float)
+    asked = np.ones(len(onset), bool)
+    if evaluated is not None:
+        asked = np.asanyarray(evaluated)[first:last].astype(bool)
+    pitch[~asked] = np.nan
     edges_s = seconds_per_frame * np.arange(first, last + 1)
     true_s, true_pitch = _within(reference_onset_s, reference_pitch, edges_s[0], edges_s[-1])
     figure = style.new_figure(9.0, 5.6)
@@ -65,6 +75,8 @@ def posterior_image(
     _draw_onsets(above, onset, edges_s, np.unique(true_s), onset_threshold)
     style.legend_above(above, title=title)
     image = _draw_pitches(below, pitch, edges_s, lowest_pitch, true_s, true_pitch)
+    if not asked.all():
+        below.fill_between([], [], color=NOT_ASKED, label="pitch network not evaluated")
     style.legend_above(below)
     # Beside both panels, so that they keep one width and one time axis.
     bar = figure.colorbar(image, ax=[above, below], fraction=0.03, pad=0.01, aspect=40)
@@ -138,11 +150,13 @@ def _draw_pitches(
     true_pitch: NDArray[Any],
 ) -> Any:
     # The colour map goes from white to dark through one hue: light paper, no false contours.
+    from matplotlib import colormaps
+
     image = axes.pcolorfast(
         (edges_s[0], edges_s[-1]),
         (lowest_pitch - 0.5, lowest_pitch + pitch.shape[1] - 0.5),
         pitch.T,
-        cmap="Blues",
+        cmap=colormaps["Blues"].with_extremes(bad=NOT_ASKED),
         vmin=0,
         vmax=1,
     )

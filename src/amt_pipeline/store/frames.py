@@ -9,17 +9,21 @@ a re-run redoes exactly what changed.
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from amt_pipeline.core.arrays import ArrayError, map_array
 from amt_pipeline.core.errors import StoreError, UserError
 from amt_pipeline.core.files import atomic_path, read_json, write_json
 from amt_pipeline.features.spec import FeatureSpec
+from amt_pipeline.store.frame_file import write_frames
+
+__all__ = ["FORMAT", "SPEC_FILE", "FrameStore", "StoreEntry", "write_frames"]
 
 SPEC_FILE = "spec.json"
 FORMAT = 1
@@ -41,8 +45,8 @@ class StoreEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     recording_id: str
-    n_frames: int
-    peak: tuple[float, ...]
+    n_frames: int = Field(ge=0)
+    peak: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
     content_sha256: str
     spec_sha256: str
     file_bytes: int
@@ -96,50 +100,51 @@ class FrameStore:
     def write(
         self,
         recording_id: str,
-        frames: npt.NDArray[Any],
+        frames: npt.NDArray[Any] | Iterable[npt.NDArray[Any]],
         content_sha256: str,
-        extra: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
     ) -> StoreEntry:
         """Store the frames of one recording, atomically.
 
         Args:
             recording_id: Name within the corpus; a safe file name.
-            frames: [frames, bins, channels] of the spec's shape.
+            frames: [frames, bins, channels] of the spec's shape, or chunks of them in order. An
+                error of the iteration leaves the recording absent.
             content_sha256: Hash of the source.
-            extra: JSON-able facts to keep in the entry.
+            extra: JSON-able facts to keep in the entry; a function is called when all frames are
+                written.
 
         Raises:
             StoreError: The frames do not fit the specification or are not finite.
             StorageError: The disk refused.
         """
-        expected = (self.spec.bins, self.spec.channels)
-        if frames.ndim != 3 or frames.shape[1:] != expected:
-            raise StoreError(
-                recording_id, f"frames of shape {frames.shape}, expected [n, *{expected}]"
-            )
-        with np.errstate(over="ignore"):  # what half precision cannot hold is refused below
-            frames = np.ascontiguousarray(frames, self.spec.dtype)
-        peak = (
-            frames.max(axis=(0, 1)).astype(float) if len(frames) else np.zeros(self.spec.channels)
-        )
-        if not np.isfinite(peak).all():
-            raise StoreError(recording_id, "frames are not finite", "Check the audio file")
+        chunks = [frames] if isinstance(frames, np.ndarray) else frames
         data_path, entry_path = self._paths(recording_id)
         with atomic_path(data_path) as temporary:
             # The entry goes first on a rewrite: without it the old frames no longer count.
             entry_path.unlink(missing_ok=True)
-            np.save(temporary, frames, allow_pickle=False)
+            n_frames, peak = write_frames(temporary, chunks, self.spec, name=recording_id)
         entry = StoreEntry(
             recording_id=recording_id,
-            n_frames=len(frames),
-            peak=tuple(map(float, peak)),
+            n_frames=n_frames,
+            peak=peak,
             content_sha256=content_sha256,
             spec_sha256=self.spec.sha256,
             file_bytes=data_path.stat().st_size,
-            extra=dict(extra or {}),
+            extra=dict((extra() if callable(extra) else extra) or {}),
         )
         write_json(entry_path, entry.model_dump())
         return entry
+
+    def annotate(self, entry: StoreEntry, extra: Mapping[str, Any]) -> StoreEntry:
+        """Keep other facts beside the frames of an entry; return the new entry.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        changed = entry.model_copy(update={"extra": dict(extra)})
+        write_json(self._paths(entry.recording_id)[1], changed.model_dump())
+        return changed
 
     def entry(self, recording_id: str) -> StoreEntry:
         """Return the index entry of a recording.
@@ -159,6 +164,8 @@ class FrameStore:
             if _too_many_open(error.__cause__):
                 raise _unreadable(entry_path, error.__cause__) from error
             raise
+        if entry.recording_id != recording_id or len(entry.peak) != self.spec.channels:
+            raise StoreError(entry_path, "is the entry of another recording", remedy)
         if entry.spec_sha256 != self.spec.sha256:
             raise StoreError(data_path, "was made under another feature specification", remedy)
         if entry.file_bytes != (size := data_path.stat().st_size):
@@ -166,6 +173,10 @@ class FrameStore:
                 data_path, f"is damaged: {size} bytes, written were {entry.file_bytes}", remedy
             )
         return entry
+
+    def data_path(self, recording_id: str) -> Path:
+        """Return where the frames of a recording are, or would be."""
+        return self._paths(recording_id)[0]
 
     def frames(self, recording_id: str) -> npt.NDArray[Any]:
         """Return the frames of a recording as a read-only memory map [frames, bins, channels].
@@ -186,9 +197,12 @@ class FrameStore:
         if entry.n_frames == 0:
             return np.zeros(shape, self.spec.dtype)
         try:
-            frames: npt.NDArray[Any] = np.load(data_path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise _unreadable(data_path, error) from error
+            frames = map_array(data_path, self.spec.dtype)
+        except ArrayError as error:
+            if isinstance(error.__cause__, OSError):
+                raise _unreadable(data_path, error.__cause__) from error
+            remedy = "Delete it and ingest again"
+            raise StoreError(data_path, error.problem, remedy) from error
         if frames.shape != shape:
             problem = f"changed while it was used: {frames.shape} frames, expected {shape}"
             raise StoreError(data_path, problem, "Run again when the ingestion is done")

@@ -11,6 +11,7 @@ cannot be read later on leave it for the quarantine table, which says why and wh
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -216,7 +217,10 @@ def _row_problems(frame: pd.DataFrame) -> list[str]:
 
 
 def _is_positive(value: object) -> bool:
-    return isinstance(value, (int, float, np.number)) and bool(np.isfinite(value) and value > 0)
+    try:
+        return isinstance(value, (int, float, np.number)) and 0 < float(value) < math.inf
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _missing_files(frame: pd.DataFrame, columns: list[str]) -> list[str]:

@@ -14,7 +14,6 @@ it is used.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -25,9 +24,19 @@ from typing import TYPE_CHECKING, Any
 from amt_pipeline.core.errors import CheckpointError, UserError
 from amt_pipeline.core.files import atomic_folder, read_json, write_json
 from amt_pipeline.core.hashing import file_sha256
+from amt_pipeline.training.tensor_files import (
+    DELETE_IT,
+    contiguous,
+    load_tensors,
+    optimiser_tensors,
+    random_states,
+    read_moments,
+    restore_random,
+    save_tensors,
+)
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
     from torch.optim import Optimizer
 
 FORMAT = 1
@@ -38,6 +47,7 @@ STATE_FILE = "state.json"
 HISTORY_FILE = "history.json"
 LIST_FILE = "files.json"
 _NAME = re.compile(r"step-(\d{7,})")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -93,9 +103,9 @@ def save_checkpoint(
     """
     target = checkpoint_folder(folder, state.step)
     with atomic_folder(target) as temporary:
-        _save(_contiguous(network.state_dict()), temporary / WEIGHTS_FILE)
-        _save(_optimiser_tensors(optimiser), temporary / OPTIMISER_FILE)
-        _save(_random_states(), temporary / RANDOM_FILE)
+        save_tensors(contiguous(network.state_dict()), temporary / WEIGHTS_FILE)
+        save_tensors(optimiser_tensors(optimiser), temporary / OPTIMISER_FILE)
+        save_tensors(random_states(), temporary / RANDOM_FILE)
         write_json(temporary / STATE_FILE, {"format": FORMAT, **vars(state)})
         write_json(temporary / HISTORY_FILE, history)
         write_file_list(temporary)
@@ -134,9 +144,13 @@ def verify_checkpoint(folder: Path) -> dict[str, str]:
             name: (int(f["bytes"]), str(f["sha256"]))
             for name, f in read_json(folder / LIST_FILE).items()
         }
-    except (UserError, AttributeError, KeyError, TypeError, ValueError) as error:
+        if not all(_FILE_NAME.fullmatch(name) for name in listing):
+            raise ValueError("a name that no file of a checkpoint has")
+    except (
+        UserError, AttributeError, KeyError, TypeError, ValueError, OverflowError
+    ) as error:  # fmt: skip
         raise CheckpointError(folder / LIST_FILE, "is damaged", remedy) from error
-    for name in (WEIGHTS_FILE, STATE_FILE):
+    for name in (WEIGHTS_FILE, STATE_FILE, HISTORY_FILE):
         if name not in listing:
             raise CheckpointError(folder / LIST_FILE, f"does not list {name}", remedy)
     for name, (size, digest) in listing.items():
@@ -161,28 +175,48 @@ def read_state(folder: Path) -> CheckpointState:
         values = read_json(path)
         if values.pop("format") != FORMAT:
             raise CheckpointError(path, "was written by another version of the format")
-        return CheckpointState(**values)
+        return _checked_state(CheckpointState(**values))
     except CheckpointError:
         raise
     except (UserError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(path, "cannot be read", "Delete this checkpoint") from error
+        raise CheckpointError(path, "cannot be read", DELETE_IT) from error
 
 
-def load_weights(folder: Path, network: nn.Module) -> None:
-    """Load the weights of a verified checkpoint into a network of the same shape.
+def _checked_state(state: CheckpointState) -> CheckpointState:
+    """Return a state as it is.
 
     Raises:
-        CheckpointError: A file is damaged, or the weights are those of another network.
+        TypeError: A value is of another type than it should be.
     """
-    verify_checkpoint(folder)
-    tensors = _load(Path(folder) / WEIGHTS_FILE)
+    whole = isinstance(state.step, int) and isinstance(state.regular, bool) and state.step >= 0
+    mappings = isinstance(state.config, dict) and isinstance(state.metrics, dict)
+    texts = isinstance(state.fingerprint, str) and isinstance(state.code_version, str)
+    if not (whole and mappings and texts):
+        raise TypeError("a value of another type")
+    return state
+
+
+def load_weights(folder: Path, network: nn.Module, sha256: str | None = None) -> None:
+    """Load the weights of a verified checkpoint into a network of the same shape.
+
+    Args:
+        folder: The checkpoint.
+        network: Takes the weights.
+        sha256: Of the weights file, where the caller verified it before.
+
+    Raises:
+        CheckpointError: A file is damaged or was replaced, or the weights are those of another
+            network.
+    """
+    path = Path(folder) / WEIGHTS_FILE
+    wanted = sha256 or verify_checkpoint(folder)[WEIGHTS_FILE]
+    # What is checked is what is used: read once, since the file may be replaced at any moment.
+    tensors = load_tensors(path, wanted)
     try:
         network.load_state_dict(dict(tensors))
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
-        raise CheckpointError(
-            Path(folder) / WEIGHTS_FILE, f"holds the weights of another network ({first})"
-        ) from error
+        raise CheckpointError(path, f"holds the weights of another network ({first})") from error
 
 
 def load_training_state(
@@ -193,21 +227,20 @@ def load_training_state(
     Raises:
         CheckpointError: A file is damaged or does not fit.
     """
-    import torch
-
+    folder = Path(folder)
     load_weights(folder, network)
-    by_parameter: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _load(Path(folder) / OPTIMISER_FILE).items():
-        parameter, key = name.split(".", 1)
-        by_parameter.setdefault(int(parameter), {})[key] = tensor
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": by_parameter})
-    random = _load(Path(folder) / RANDOM_FILE)
-    torch.set_rng_state(random["cpu"])
-    for position in range(torch.cuda.device_count()):
-        if f"cuda{position}" in random:
-            torch.cuda.set_rng_state(random[f"cuda{position}"], position)
-    history: list[dict[str, float]] = read_json(Path(folder) / HISTORY_FILE)
+    moments = read_moments(folder / OPTIMISER_FILE, optimiser)
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
+    restore_random(folder / RANDOM_FILE)
+    history: list[dict[str, float]] = read_json(folder / HISTORY_FILE)
+    rows = history if isinstance(history, list) else [None]
+    if not all(isinstance(row, dict) and all(map(_is_number, row.values())) for row in rows):
+        raise CheckpointError(folder / HISTORY_FILE, "is no history of scalars", DELETE_IT)
     return history
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def copy_checkpoint(source: Path, target: Path, extra: Mapping[str, Any]) -> None:
@@ -218,60 +251,12 @@ def copy_checkpoint(source: Path, target: Path, extra: Mapping[str, Any]) -> Non
         target: Where the copy goes; replaced as a whole.
         extra: File name to JSON-able content.
     """
-    verify_checkpoint(source)
+    hashes = verify_checkpoint(source)
     with atomic_folder(target) as temporary:
         for name in (WEIGHTS_FILE, STATE_FILE, HISTORY_FILE):
             shutil.copyfile(source / name, temporary / name)
+            if file_sha256(temporary / name) != hashes[name]:
+                raise CheckpointError(source / name, "changed while it was used", "Run again")
         for name, value in extra.items():
             write_json(temporary / name, value)
         write_file_list(temporary)
-
-
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    try:
-        save_file(tensors, path)
-    except SafetensorError as error:
-        # The library hides the operating system's refusal in its text: "... (os error 28)".
-        found = re.search(r"os error (\d+)", str(error))
-        if found is None:
-            raise
-        raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            path, f"cannot be read ({error})", "Delete this checkpoint"
-        ) from error
-
-
-def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _optimiser_tensors(optimiser: Optimizer) -> dict[str, Tensor]:
-    state: dict[int, dict[str, Tensor]] = optimiser.state_dict()["state"]
-    return _contiguous(
-        {
-            f"{position}.{key}": tensor
-            for position, parts in state.items()
-            for key, tensor in parts.items()
-        }
-    )
-
-
-def _random_states() -> dict[str, Tensor]:
-    import torch
-
-    states = {"cpu": torch.get_rng_state()}
-    for position in range(torch.cuda.device_count()):
-        states[f"cuda{position}"] = torch.cuda.get_rng_state(position)
-    return states

@@ -6,9 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-NOT_IDENTITY = frozenset({"epochs", "keep", "log_every_steps", "restart", "device", "threads"})
+NOT_IDENTITY = frozenset(
+    {
+        *("epochs", "keep", "log_every_steps", "restart", "device", "threads", "resident"),
+        *("devices", "nodes", "endpoint", "max_restarts"),
+        *("source", "records_folder"),
+    }
+)
 """Settings that may change between starts of one run: they do not alter the step that comes next
-(the epochs only say when to stop, since every schedule counts steps)."""
+(the epochs only say when to stop, since every schedule counts steps; records made elsewhere count
+by their content, in the fingerprint of the data)."""
 
 
 class TrainingConfig(BaseModel):
@@ -33,7 +40,17 @@ class TrainingConfig(BaseModel):
         device: `auto` is CUDA where present, else CPU.
         precision: `auto` is bf16 on CUDA and 32-bit elsewhere.
         threads: CPU threads; null is one per processor (or OMP_NUM_THREADS).
+        resident: Whether the training frames live in the device's memory: `auto` is on a GPU and if
+            they fit, `always` insists, `never` reads them from files. Same batches either way.
         restart: Set an unfinished run aside and begin anew instead of resuming it.
+        source: Training windows come from the stored `frames`, or from `tfrecords`: the same
+            batches, read from the export of these windows.
+        records_folder: With `tfrecords`: a folder of records made elsewhere; null is our export.
+        devices: Processes on each machine that share every batch: one per GPU, or CPU processes;
+            `auto` is all GPUs of this machine, or one process without.
+        nodes: Machines that train together, each with as many devices.
+        endpoint: `host:port` at which they meet, on this machine; null is its name and a free port.
+        max_restarts: How often all processes begin again from the last checkpoint after one died.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,7 +72,14 @@ class TrainingConfig(BaseModel):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int | None = Field(None, ge=1)
+    resident: Literal["auto", "always", "never"] = "auto"
     restart: bool = False
+    source: Literal["frames", "tfrecords"] = "frames"
+    records_folder: str | None = Field(None, min_length=1)
+    devices: Literal["auto"] | Annotated[int, Field(ge=1)] = 1
+    nodes: int = Field(1, ge=1)
+    endpoint: str | None = Field(None, pattern=r"^[^\s:]+:\d{1,5}$")
+    max_restarts: int = Field(3, ge=0)
 
     def total_steps(self, n_windows: int) -> int:
         """Return the number of steps for a training set of `n_windows`.

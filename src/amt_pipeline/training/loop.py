@@ -3,24 +3,23 @@
 A run that is killed at any point and started again ends, on the CPU, with the same weights to the
 bit as one that was not: batches, augmentation and learning rate are pure functions of the step, and
 a checkpoint holds everything else that changes (weights, Adam's moments, torch's random state).
+
+Several processes share each batch (`training.distributed`): all of them run this loop, and the main
+one of them reads and writes the folder.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from amt_pipeline import __version__
-from amt_pipeline.core.errors import CorpusError, UserError, storage_error
+from amt_pipeline.core.errors import CorpusError, storage_error
 from amt_pipeline.core.files import remove_leftovers, write_json
 from amt_pipeline.core.progress import Progress
 from amt_pipeline.core.reporter import NullReporter, Reporter
-from amt_pipeline.core.seeding import derive_seed
-from amt_pipeline.store.windows import Windows
 from amt_pipeline.training.checkpoints import (
     CheckpointState,
     list_checkpoints,
@@ -28,92 +27,32 @@ from amt_pipeline.training.checkpoints import (
     read_state,
     save_checkpoint,
 )
-from amt_pipeline.training.device import autocast, resolve_device, resolve_precision, set_threads
+from amt_pipeline.training.device import resolve_device, resolve_precision, set_threads
+from amt_pipeline.training.distributed import ALONE, Group
+from amt_pipeline.training.feed import open_feed
 from amt_pipeline.training.interrupt import InterruptGuard
-from amt_pipeline.training.losses import L2Penalty, weighted_cross_entropy
-from amt_pipeline.training.metrics import BinaryCounts
+from amt_pipeline.training.result import TrainingInterrupted, TrainingResult
 from amt_pipeline.training.run import RESULT_FILE, find_resume_point, prune_checkpoints
-from amt_pipeline.training.task import Task
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-    from torch.optim import Optimizer
+from amt_pipeline.training.stream import WindowStream
+from amt_pipeline.training.task import Batch, Task
+from amt_pipeline.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
-
-class TrainingInterrupted(UserError):
-    """The run was asked to stop, and saved itself."""
-
-
-class TrainingDiverged(UserError):
-    """The loss is no longer a number; no later step can mend that."""
+READ_EVERY_STEPS = {"cpu": 1, "cuda": 10}
+"""Steps between looks at the loss and at Ctrl+C: a look waits for a GPU, which then runs empty."""
 
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a finished run leaves behind, beside its checkpoints.
-
-    Attributes:
-        task: Name of the task.
-        steps: Steps done in all.
-        windows: Training windows per epoch.
-        parameters: Trainable weights.
-        checkpoints: Folder names, in step order.
-        device: Where it ran last.
-        precision: Arithmetic of the forward pass.
-        fingerprint: Hash of the training data.
-        config: Resolved task and training configuration.
-        history: Scalars logged on the way, one mapping per row, with `step`.
-    """
-
-    task: str
-    steps: int
-    windows: int
-    parameters: int
-    checkpoints: list[str]
-    device: str
-    precision: str
-    fingerprint: str
-    config: dict[str, Any]
-    history: list[dict[str, float]]
-
-
-class WindowStream:
-    """Batches of training windows by step: epochs joined end to end, each in its own order."""
-
-    def __init__(self, task: Task) -> None:
-        self._task, self._batch_size = task, task.training.batch_size
-        self._epochs = {0: task.training_windows(0)}
-        self.epoch_size = len(self._epochs[0])
-
-    def batch(self, step: int) -> Windows:
-        """Return the windows of a step; a pure function of the step."""
-        row, wanted = step * self._batch_size, self._batch_size
-        parts = []
-        while wanted:
-            epoch, first = divmod(row, self.epoch_size)
-            part = self._epoch(epoch)[first : first + wanted]
-            parts.append(part)
-            row, wanted = row + len(part), wanted - len(part)
-        return Windows.concatenate(parts)
-
-    def _epoch(self, epoch: int) -> Windows:
-        if epoch not in self._epochs:
-            self._epochs = {epoch: self._task.training_windows(epoch)}
-            if (found := len(self._epochs[epoch])) != self.epoch_size:
-                raise ValueError(f"epoch {epoch} has {found} windows, epoch 0 {self.epoch_size}")
-        return self._epochs[epoch]
-
-
-def train(task: Task, folder: Path, reporter: Reporter | None = None) -> TrainingResult:
+def train(
+    task: Task, folder: Path, reporter: Reporter | None = None, group: Group = ALONE
+) -> TrainingResult:
     """Train a task's network, or go on where a former start stopped.
 
     Args:
         task: What to train, with its hyper-parameters.
         folder: Where checkpoints and the result go.
-        reporter: Who is told of scalars; nobody by default.
+        reporter: Who is told of scalars, by the main process; nobody by default.
+        group: The processes that share each batch; all of them call this.
 
     Returns:
         The result, also in `training.json`.
@@ -125,69 +64,36 @@ def train(task: Task, folder: Path, reporter: Reporter | None = None) -> Trainin
         TrainingDiverged: The loss became infinite or NaN.
         StorageError: The disk refused a checkpoint.
     """
-    import torch
-
-    config, reporter = task.training, reporter or NullReporter()
-    device = resolve_device(config.device)
-    precision = resolve_precision(config.precision, device)
-    threads = set_threads(config.threads)
-
-    stream = WindowStream(task)
-    if stream.epoch_size == 0:
-        raise CorpusError(task.name, "has no training windows", "Check the training split's notes")
-    total_steps = config.total_steps(stream.epoch_size)
-    identity = {**task.describe(), "training": config.identity(), "data": task.fingerprint()}
-
-    torch.manual_seed(derive_seed(config.seed, task.name, "weights"))
-    network = task.build_network().to(device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-    run = _Run(task, network, optimiser, stream, device, precision, reporter)
-
-    resume_from = find_resume_point(
-        folder, identity=identity, total_steps=total_steps, restart=config.restart
-    )
-    first_step = 0 if resume_from is None else read_state(resume_from).step
-    if resume_from is not None:
-        run.history = load_training_state(resume_from, network, optimiser)
-        logger.info("%s: going on from step %d of %d", task.label, first_step, total_steps)
-    logger.info(
-        "%s: %d weights, %d windows per epoch, %d steps on %s (%s, %d threads)",
-        task.label, run.n_parameters, stream.epoch_size, total_steps, device, precision, threads,
-    )  # fmt: skip
-
-    def save(step: int, *, regular: bool) -> None:
-        state = CheckpointState(
-            step, regular, identity, task.fingerprint(), run.last_metrics(), __version__
-        )
-        save_checkpoint(
-            folder, state=state, network=network, optimiser=optimiser, history=run.history
-        )
-        prune_checkpoints(folder, config.keep, step)
-
-    try:
-        remove_leftovers(folder)
-        if first_step < total_steps:
-            (folder / RESULT_FILE).unlink(missing_ok=True)
-    except OSError as error:
-        raise storage_error(folder, error) from error
+    config = task.training
+    run = _Run(task, folder, reporter or NullReporter(), group)
+    first_step, total_steps, size = run.resume(), run.total_steps, config.batch_size
+    read_every = READ_EVERY_STEPS[run.trainer.device.type]
     # Scalars are reported at every save too, so that a resumed run reports the same ones.
     saves = {*range(config.save_every_steps, total_steps, config.save_every_steps), total_steps}
-    progress = Progress(
-        task.label, total_steps * config.batch_size, "window", first_step * config.batch_size
-    )
-    with progress, InterruptGuard() as interrupt:
-        for step in range(first_step, total_steps):
-            run.train_step(step)
+    steps = range(first_step, total_steps)
+    progress = Progress(task.label, total_steps * size, "window", first_step * size)
+    with (
+        progress,
+        open_feed(task, run.make_batch, steps, run.trainer.device) as feed,
+        InterruptGuard() as interrupt,
+    ):
+        for step in steps:
+            run.trainer.step(step, feed.batch(step))
             done = step + 1
-            if done in saves or done % config.log_every_steps == 0:
-                run.log(done)
-            progress.advance(config.batch_size, run.note())
+            due = done in saves or done % config.log_every_steps == 0
+            if not due and done % read_every:
+                progress.advance(size)
+                continue
+            run.trainer.read(done)
+            if due:
+                run.report(done, feed.wait_s)
+            progress.advance(size, run.trainer.note())
             # Looked at once: a signal after the save must not end the run without another one.
-            stop = interrupt.requested and done < total_steps
+            stop = group.any(interrupt.requested) and done < total_steps
             if done in saves:
-                save(done, regular=True)
+                run.save(done, regular=True)
             elif stop:
-                save(done, regular=False)
+                run.save(done, regular=False)
             if stop:
                 raise TrainingInterrupted(
                     task.label,
@@ -196,20 +102,8 @@ def train(task: Task, folder: Path, reporter: Reporter | None = None) -> Trainin
                     + (", without training.restart=true" if config.restart else ""),
                 )
 
-    result = TrainingResult(
-        task=task.name,
-        steps=total_steps,
-        windows=stream.epoch_size,
-        parameters=run.n_parameters,
-        checkpoints=[path.name for path in list_checkpoints(folder)],
-        device=str(device),
-        precision=precision,
-        fingerprint=task.fingerprint(),
-        config={**task.describe(), "training": config.model_dump()},
-        history=run.history,
-    )
-    write_json(folder / RESULT_FILE, asdict(result))
-    if interrupt.requested:
+    result = group.from_main(run.finish)
+    if group.any(interrupt.requested):
         # Asked for in the last step: nothing is left to train, but nothing may follow either.
         raise TrainingInterrupted(
             task.label,
@@ -220,81 +114,120 @@ def train(task: Task, folder: Path, reporter: Reporter | None = None) -> Trainin
 
 
 class _Run:
-    """The moving parts of a run and what one step does with them."""
+    """A run on disk and in memory: where it stands, what it saves and reports."""
 
-    def __init__(
-        self,
-        task: Task,
-        network: nn.Module,
-        optimiser: Optimizer,
-        stream: WindowStream,
-        device: torch.device,
-        precision: str,
-        reporter: Reporter,
-    ) -> None:
-        self.task, self.network, self.optimiser, self.stream = task, network, optimiser, stream
-        self.device, self.precision, self.reporter = device, precision, reporter
-        self.penalty = L2Penalty(network, task.training.conv_l2, task.training.dense_l2)
-        self.n_parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
-        self.history: list[dict[str, float]] = []
-        self._reset()
-
-    def _reset(self) -> None:
-        self.counts, self.losses, self.started_s = BinaryCounts(), [0.0, 0.0], time.monotonic()
-
-    def train_step(self, step: int) -> None:
-        """One step of Adam on the batch of `step`."""
-        import torch
-
-        config = self.task.training
-        for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate_at(step)
-        batch = self.task.training_batch(self.stream.batch(step), step).to(self.device)
-        self.network.train()
-        with autocast(self.precision, self.device):
-            logits = self.task.forward(self.network, batch)
-        loss = weighted_cross_entropy(logits, batch.targets, config.pos_weight, batch.valid)
-        objective = loss + self.penalty()
-        self.optimiser.zero_grad(set_to_none=True)
-        objective.backward()  # type: ignore[no-untyped-call]
-        if config.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_clip)
-        self.optimiser.step()
-        self.counts.update(logits.detach(), batch.targets, batch.valid)
-        self.losses = [self.losses[0] + float(loss.detach()), self.losses[1] + 1]
-        if not math.isfinite(self.losses[0]):
-            raise TrainingDiverged(
-                self.task.label,
-                f"the loss is {float(loss.detach())} at step {step + 1}",
-                "Lower training.learning_rate, or set training.gradient_clip, "
-                "and begin anew with training.restart=true",
-            )
-
-    def log(self, step: int) -> None:
-        """Report the scalars since the last report."""
-        config = self.task.training
-        elapsed_s = max(time.monotonic() - self.started_s, 1e-9)
-        values = {
-            "loss": self.losses[0] / max(self.losses[1], 1),
-            **self.counts.scores(),
-            "learning_rate": config.learning_rate_at(step - 1),
+    def __init__(self, task: Task, folder: Path, reporter: Reporter, group: Group) -> None:
+        self.task, self.folder, self.reporter, self.group = task, folder, reporter, group
+        config = task.training
+        device = group.own_device(resolve_device(config.device))
+        precision = resolve_precision(config.precision, device)
+        self.threads = set_threads(config.threads)
+        self.stream = WindowStream(task)
+        if self.stream.epoch_size == 0:
+            remedy = "Check the training split's notes"
+            raise CorpusError(task.name, "has no training windows", remedy)
+        self.total_steps = config.total_steps(self.stream.epoch_size)
+        self.identity = {
+            **task.describe(),
+            "training": config.identity(),
+            "data": task.fingerprint(),
         }
-        self.history.append({"step": step, **values})
-        rate = self.losses[1] * config.batch_size / elapsed_s
-        scalars = {f"train/{key}": value for key, value in values.items()}
-        self.reporter.scalars({**scalars, "train/windows_per_second": rate}, step)
-        self._reset()
+        self.trainer = Trainer(task, device, precision, group)
+        self.history: list[dict[str, float]] = []
 
-    def last_metrics(self) -> dict[str, float]:
-        """Return the scalars reported last."""
-        return dict(self.history[-1]) if self.history else {}
+    def resume(self) -> int:
+        """Load the newest whole checkpoint, if there is one; return the step to go on from."""
+        task, trainer, first_step = self.task, self.trainer, 0
+        checkpoint = self.group.from_main(self._find_checkpoint)
+        if checkpoint is not None:
+            first_step = read_state(checkpoint).step
+            self.history = load_training_state(checkpoint, trainer.network, trainer.optimiser)
+            logger.info("%s: going on from step %d of %d", task.label, first_step, self.total_steps)
+        logger.info(
+            "%s: %d weights, %d windows per epoch, %d steps on %s (%s, %d threads%s)",
+            task.label, trainer.n_parameters, self.stream.epoch_size, self.total_steps,
+            trainer.device, trainer.precision, self.threads,
+            f", one of {self.group.size} processes" if self.group.size > 1 else "",
+        )  # fmt: skip
+        self._reported = first_step, 0.0, time.monotonic()
+        return first_step
 
-    def note(self) -> str:
-        """Return loss and running scores for the progress line."""
-        if not self.losses[1]:
-            return ""
-        scores = self.counts.scores()
-        return (
-            f"loss {self.losses[0] / self.losses[1]:.4f}, P {scores['precision']:.3f}, "
-            f"R {scores['recall']:.3f}, F1 {scores['f1']:.3f}"
+    def _find_checkpoint(self) -> Path | None:
+        found = find_resume_point(
+            self.folder,
+            identity=self.identity,
+            total_steps=self.total_steps,
+            restart=self.task.training.restart,
         )
+        try:
+            remove_leftovers(self.folder)
+            if found is not None:
+                # We may have been killed between saving it and this.
+                keep = self.task.training.keep
+                prune_checkpoints(self.folder, keep, read_state(found).step)
+            if found is None or read_state(found).step < self.total_steps:
+                (self.folder / RESULT_FILE).unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(self.folder, error) from error
+        return found
+
+    def make_batch(self, step: int) -> Batch:
+        """Return this process's rows of the batch of `step`."""
+        rows = self.group.rows(self.task.training.batch_size)
+        return self.task.training_batch(self.stream.batch(step), step, rows)
+
+    def report(self, step: int, waited_s: float) -> None:
+        """Report the scalars since the last report.
+
+        Args:
+            step: Steps done.
+            waited_s: Seconds spent on waiting for batches since the start.
+        """
+        values = self.trainer.scalars(step)
+        self.history.append({"step": step, **values})
+        step_before, waited_before_s, before_s = self._reported
+        elapsed_s = max(time.monotonic() - before_s, 1e-9)
+        windows = (step - step_before) * self.task.training.batch_size
+        speed = {
+            "windows_per_second": windows / elapsed_s,
+            "feed_wait_fraction": (waited_s - waited_before_s) / elapsed_s,
+        }
+        scalars = {f"train/{key}": value for key, value in {**values, **speed}.items()}
+        self.reporter.scalars(scalars, step)
+        self._reported = step, waited_s, time.monotonic()
+
+    def save(self, step: int, *, regular: bool) -> None:
+        """Save a checkpoint, in the main process."""
+        if not self.group.is_main:
+            return
+        metrics = dict(self.history[-1]) if self.history else {}
+        state = CheckpointState(
+            step, regular, self.identity, self.task.fingerprint(), metrics, __version__
+        )
+        save_checkpoint(
+            self.folder,
+            state=state,
+            network=self.trainer.network,
+            optimiser=self.trainer.optimiser,
+            history=self.history,
+        )
+        prune_checkpoints(self.folder, self.task.training.keep, step)
+
+    def finish(self) -> TrainingResult:
+        """Write and return the result."""
+        task, trainer = self.task, self.trainer
+        result = TrainingResult(
+            task=task.name,
+            steps=self.total_steps,
+            windows=self.stream.epoch_size,
+            parameters=trainer.n_parameters,
+            checkpoints=[path.name for path in list_checkpoints(self.folder)],
+            device=str(trainer.device),
+            processes=self.group.size,
+            precision=trainer.precision,
+            fingerprint=task.fingerprint(),
+            config={**task.describe(), "training": task.training.model_dump()},
+            history=self.history,
+        )
+        write_json(self.folder / RESULT_FILE, asdict(result))
+        return result

@@ -8,7 +8,11 @@ from torch.nn import functional
 
 
 def weighted_cross_entropy(
-    logits: Tensor, targets: Tensor, pos_weight: float | None = None, valid: Tensor | None = None
+    logits: Tensor,
+    targets: Tensor,
+    pos_weight: float | None = None,
+    valid: Tensor | None = None,
+    count: Tensor | None = None,
 ) -> Tensor:
     """Return the sigmoid cross-entropy, mean over all (valid) outputs.
 
@@ -17,15 +21,24 @@ def weighted_cross_entropy(
         targets: 0 or 1, of the same shape.
         pos_weight: Factor on the positive term (recall against precision); None is 1.
         valid: Which outputs count; None is all.
+        count: What the sum is divided by; None is the number of outputs that count. Processes that
+            share a batch give that of the whole batch: the sum of their losses is its mean.
     """
     weight = None if pos_weight is None else torch.tensor(pos_weight, device=logits.device)
     losses = functional.binary_cross_entropy_with_logits(
         logits.float(), targets.float(), pos_weight=weight, reduction="none"
     )
     if valid is None:
-        return losses.mean()
+        return losses.mean() if count is None else losses.sum() / count
     mask = valid.expand_as(losses)
-    return (losses * mask).sum() / mask.sum().clamp(min=1)
+    return (losses * mask).sum() / (mask.sum() if count is None else count).clamp(min=1)
+
+
+def count_outputs(targets: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return how many outputs count."""
+    if valid is None:
+        return torch.tensor(targets.numel(), device=targets.device)
+    return valid.expand_as(targets).sum()
 
 
 class L2Penalty:

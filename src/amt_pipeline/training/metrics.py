@@ -6,6 +6,7 @@ outputs; logit 0, the published threshold of 0.5, is exactly an edge.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,25 +25,28 @@ N_BINS = int(2 * _HALF_RANGE * _BINS_PER_LOGIT)
 
 @dataclass
 class BinaryCounts:
-    """True positives, false positives and false negatives at probability 0.5."""
+    """True positives, false positives and false negatives at probability 0.5.
 
-    true_positives: int = 0
-    false_positives: int = 0
-    false_negatives: int = 0
+    Attributes:
+        sums: The three numbers, where the logits are: only `scores` waits for a GPU to give them.
+    """
+
+    sums: Tensor | None = None
 
     def update(self, logits: Tensor, targets: Tensor, valid: Tensor | None = None) -> None:
         """Count a batch; logits and targets have one shape, `valid` says which of them count."""
+        import torch
+
         said, truth = logits > 0, targets > 0.5
         if valid is not None:
             said, truth = said & valid.bool(), truth & valid.bool()
-        hits = int((said & truth).sum())
-        self.true_positives += hits
-        self.false_positives += int(said.sum()) - hits
-        self.false_negatives += int(truth.sum()) - hits
+        hits = (said & truth).sum()
+        counted = torch.stack([hits, said.sum() - hits, truth.sum() - hits])
+        self.sums = counted if self.sums is None else self.sums + counted
 
     def scores(self) -> dict[str, float]:
         """Return precision, recall and F1."""
-        return dict(scores_of(self.true_positives, self.false_positives, self.false_negatives))
+        return dict(scores_of(*([0, 0, 0] if self.sums is None else self.sums.tolist())))
 
 
 @dataclass
@@ -56,16 +60,6 @@ class LogitHistogram:
 
     positive: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(N_BINS, np.int64))
     negative: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(N_BINS, np.int64))
-
-    def update(self, logits: npt.NDArray[np.float32], targets: npt.NDArray[np.bool_]) -> None:
-        """Count logits with their targets, of one shape; NaN counts as the lowest logit."""
-        position = np.floor((logits.ravel() + _HALF_RANGE) * _BINS_PER_LOGIT)
-        # The checkpoint of a diverged run shall rank last, not end the ranking.
-        position = np.nan_to_num(position, nan=0.0, posinf=N_BINS, neginf=0.0)
-        bins = np.clip(position, 0, N_BINS - 1).astype(np.int64)
-        truth = targets.ravel()
-        self.positive += np.bincount(bins[truth], minlength=N_BINS)
-        self.negative += np.bincount(bins[~truth], minlength=N_BINS)
 
     def scores(self, threshold: float = 0.5) -> dict[str, float]:
         """Return precision, recall and F1 where probability >= threshold is positive."""
@@ -90,6 +84,39 @@ class LogitHistogram:
             pooled.positive += part.positive
             pooled.negative += part.negative
         return pooled
+
+
+def update_histograms(
+    histograms: Sequence[LogitHistogram],
+    logits: Tensor,
+    targets: Tensor,
+    valid: Tensor | None = None,
+) -> None:
+    """Count the logits of several networks on the same batch, each in its histogram.
+
+    Args:
+        histograms: One per network.
+        logits: `[networks, *shape]` float32; NaN counts as the lowest logit.
+        targets: `[*shape]`, positive above 0.5.
+        valid: Which targets count, of a shape that broadcasts to the targets'; None for all.
+    """
+    import torch
+
+    # Negative targets go to the first N_BINS bins, positive ones to the second, what does not count
+    # to the third: so one pass over the logits does, without picking any out.
+    third = (targets > 0.5).to(torch.int32) * N_BINS
+    if valid is not None:
+        third = torch.where(valid.bool(), third, 2 * N_BINS)
+    third = third + 3 * N_BINS * torch.arange(
+        len(histograms), dtype=torch.int32, device=logits.device
+    ).view(-1, *[1] * targets.ndim)
+    # The checkpoint of a diverged run shall rank last, not end the ranking: hence NaN to 0.
+    position = ((logits + _HALF_RANGE) * _BINS_PER_LOGIT).clamp_(0, N_BINS - 1).nan_to_num_(0.0)
+    bins = position.to(torch.int32).add_(third)
+    counts = torch.bincount(bins.ravel(), minlength=3 * N_BINS * len(histograms))
+    for histogram, row in zip(histograms, counts.view(-1, 3, N_BINS).cpu().numpy(), strict=True):
+        histogram.negative += row[0]
+        histogram.positive += row[1]
 
 
 def threshold_bin(threshold: float) -> int:

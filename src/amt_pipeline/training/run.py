@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from amt_pipeline.core.errors import CheckpointError, ResumeError, storage_error
+from amt_pipeline.core.files import read_json, remove_folder, write_json
 from amt_pipeline.core.values import flatten
 from amt_pipeline.training.checkpoints import list_checkpoints, read_state, verify_checkpoint
 
 logger = logging.getLogger(__name__)
 
 RESULT_FILE = "training.json"
+MOVING_FILE = "moving.json"
+"""There while a former run is moved to `previous/`; names the place."""
+
 EVENTS_FOLDER = "events"
 VALIDATION_EVENTS_FOLDER = "events_validation"
 PREVIOUS_FOLDER = "previous"
@@ -52,6 +56,8 @@ def find_resume_point(
     Raises:
         ResumeError: An unfinished run with other hyper-parameters lies here; they are named.
     """
+    if (folder / MOVING_FILE).is_file():
+        logger.warning("%s: the former run is now in %s", folder, finish_setting_aside(folder))
     newest = newest_whole_checkpoint(folder)
     if newest is None:
         return None
@@ -114,25 +120,43 @@ def prune_checkpoints(folder: Path, keep: str | int, step: int) -> None:
     if isinstance(keep, int):
         surplus += [path for _, path in regular[:-keep]]
     for path in surplus:
-        shutil.rmtree(path, ignore_errors=True)
+        try:
+            remove_folder(path)
+        except OSError as error:
+            logger.warning("%s stays: %s", path, error.strerror or error)
 
 
 def set_aside(folder: Path) -> Path:
     """Move the run in `folder` to the next free `previous/<n>/` and return that place."""
     store = folder / PREVIOUS_FOLDER
     number = 1
-    while (store / f"{number:03d}").exists():
+    while (place := store / f"{number:03d}").exists() and any(place.iterdir()):
         number += 1
-    place = store / f"{number:03d}"
     try:
-        place.mkdir(parents=True)
-        # The result goes first: what remains, should we be killed here, counts as unfinished.
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(place, error) from error
+    # Whoever finds this file goes on where we were killed.
+    write_json(folder / MOVING_FILE, {"to": f"{number:03d}"})
+    return finish_setting_aside(folder)
+
+
+def finish_setting_aside(folder: Path) -> Path:
+    """Move what a run consists of to the place that `MOVING_FILE` names, and return that place.
+
+    Raises:
+        StorageError: The disk refused.
+    """
+    place: Path = folder / PREVIOUS_FOLDER / read_json(folder / MOVING_FILE)["to"]
+    try:
+        # The result goes first: what remains meanwhile counts as unfinished.
         # The chosen checkpoint (`best`) stays in use until a ranking replaces it.
         checkpoints = [path.name for path in list_checkpoints(folder)]
         folders = (EVENTS_FOLDER, VALIDATION_EVENTS_FOLDER, EVALUATIONS_FOLDER)
         for name in (RESULT_FILE, *folders, *checkpoints):
             if (folder / name).exists():
                 shutil.move(folder / name, place / name)
+        (folder / MOVING_FILE).unlink()
     except OSError as error:
         raise storage_error(place, error) from error
     return place

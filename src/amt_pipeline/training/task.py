@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from amt_pipeline.training.config import TrainingConfig
 
 
+ALL_ROWS = slice(None)
+
+
 @dataclass(frozen=True)
 class Batch:
     """Examples on their way to the device.
@@ -52,6 +55,13 @@ class Task(Protocol):
     unit: str
     training: TrainingConfig
 
+    def recipe(self) -> dict[str, Any]:
+        """Return how another process makes this task, JSON-able.
+
+        `task` is the class as `package.module:Name`, `arguments` is what its class method
+        `from_recipe` takes.
+        """
+
     def describe(self) -> dict[str, Any]:
         """Return the resolved configuration, JSON-able: with the engine's it identifies a run."""
 
@@ -67,14 +77,30 @@ class Task(Protocol):
         Every epoch has the same number of windows.
         """
 
-    def training_batch(self, windows: Windows, step: int) -> Batch:
-        """Return examples for windows; `step` seeds augmentation."""
+    def training_batch(self, windows: Windows, step: int, rows: slice = ALL_ROWS) -> Batch:
+        """Return the examples of a step, or some of them.
+
+        Args:
+            windows: All windows of the step.
+            step: Seeds augmentation, which is drawn for all windows.
+            rows: Which of them this process trains on; only these examples are made.
+        """
 
     def evaluation_batches(self, split: str) -> Iterator[tuple[str, Batch]]:
-        """Yield `(unit id, examples)` over a split; one unit may span several batches."""
+        """Yield `(unit id, examples)` over a split; the batches of a unit follow one another."""
+
+    def evaluation_units(self, split: str) -> list[str]:
+        """Return the units of a split in the order of `evaluation_batches`.
+
+        A unit without a batch (nothing to score) may be among them.
+        """
 
     def forward(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Return logits of the targets' shape for a batch on the network's device."""
+        """Return logits of the targets' shape for a batch on the network's device.
+
+        The network is called once, and its answer returned with its leading axes as they are: a
+        ranking passes several networks as one, whose answer has one axis more in front.
+        """
 
 
 def scores_of(

@@ -55,6 +55,9 @@ class Variation:
     semitones: npt.NDArray[np.int64]
     factor: npt.NDArray[np.float32]
 
+    def __getitem__(self, rows: slice) -> Variation:
+        return Variation(self.semitones[rows], self.factor[rows])
+
 
 def draw_variation(
     config: AugmentConfig, *, batch_size: int, bins: int, seed: int, step: int
@@ -74,7 +77,7 @@ def vary_frames(windows: Tensor, variation: Variation, bins_per_semitone: int) -
     """Apply a variation to magnitudes [batch, frames, bins, channels]."""
     import torch
 
-    factor = torch.from_numpy(variation.factor)[:, None, :, None]
+    factor = torch.from_numpy(variation.factor).to(windows.device)[:, None, :, None]
     varied = windows.float() * factor
     return _shift(varied, variation.semitones * bins_per_semitone, axis=2)
 

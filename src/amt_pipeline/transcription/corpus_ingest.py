@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from amt_pipeline.core.errors import UserError
-from amt_pipeline.core.parallel import Failure, map_items
+from amt_pipeline.core.parallel import LOCAL, Failure, ParallelConfig, map_items
 from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.store.manifest import (
@@ -55,6 +55,7 @@ def ingest_corpus(
     notes_folder: Path,
     spec: FeatureSpec,
     config: IngestConfig,
+    parallel: ParallelConfig = LOCAL,
 ) -> CorpusIngestion:
     """Ingest every recording of a corpus; what is current already is not done again.
 
@@ -65,6 +66,7 @@ def ingest_corpus(
         notes_folder: Where note tables go.
         spec: What frames hold.
         config: How the corpus is read.
+        parallel: Where recordings are worked on.
 
     Raises:
         CorpusError: The corpus cannot be used, or too many of its recordings are bad.
@@ -84,7 +86,13 @@ def ingest_corpus(
     done: dict[str, IngestedRecording] = {}
     failures: list[tuple[str, UserError]] = []
     outcomes = map_items(
-        ingest_recording, jobs, workers=config.workers, label="Ingest", unit="recording"
+        ingest_recording,
+        jobs,
+        label="Ingest",
+        unit="recording",
+        parallel=parallel,
+        shared=(store_folder, notes_folder),
+        sources=(root,),
     )
     for job, outcome in outcomes:
         name = str(job.row["recording_id"])

@@ -18,8 +18,8 @@ import numpy as np
 from amt_pipeline.audio.io import audio_info, write_flac
 from amt_pipeline.audio.render import render_notes
 from amt_pipeline.core.errors import ConfigError, CorpusError, storage_error
-from amt_pipeline.core.files import read_json, write_json, write_text
-from amt_pipeline.core.parallel import Failure, map_items
+from amt_pipeline.core.files import read_json, remove_leftovers, write_json, write_text
+from amt_pipeline.core.parallel import Failure, ParallelConfig, map_items
 from amt_pipeline.core.seeding import derive_rng
 from amt_pipeline.transcription.demo_harmony import harmony
 from amt_pipeline.transcription.demo_performance import perform
@@ -120,13 +120,15 @@ def make_demo_corpus(
     wanted = {"version": _VERSION, "seed": seed, "minutes": minutes, "n_pieces": n_pieces}
     pieces = _plan(folder, seed, minutes, n_pieces)
     _forget_other_corpus(folder, wanted)
+    remove_leftovers(folder, deep=True)
     missing = [p for p in pieces if not (p.midi_path.is_file() and p.audio_path.is_file())]
     if not missing and (folder / METADATA_NAME).is_file():
         return folder
     _remove([folder / METADATA_NAME])
     if missing:
+        local = ParallelConfig(workers=workers)
         for _, outcome in map_items(
-            make_piece, missing, workers=workers, label="Demo corpus", unit="piece"
+            make_piece, missing, label="Demo corpus", unit="piece", parallel=local
         ):
             if isinstance(outcome, Failure):
                 raise outcome.error

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amt_pipeline.core.errors import UserError
-from amt_pipeline.core.parallel import Failure, map_items
+from amt_pipeline.core.parallel import ParallelConfig
 from amt_pipeline.core.values import finite_or_none
 from amt_pipeline.transcription.matching import ONSET_TOLERANCE_S
-from amt_pipeline.transcription.note_files import MIDI_SUFFIXES, read_notes
-from amt_pipeline.transcription.scoring import NoteScore, score_notes, summarise
+from amt_pipeline.transcription.note_files import MIDI_SUFFIXES
+from amt_pipeline.transcription.piece_scoring import score_pieces
+from amt_pipeline.transcription.scoring import summarise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ def score_folders(
         label_dir: Folder of the truth.
         onset_tolerance_s: See `score_notes`.
         with_offsets: See `score_notes`.
-        workers: Processes; None is one per processor.
+        workers: Processes; None is one per processor where there are enough pieces to gain by it.
         seed: Of the bootstrap.
 
     Raises:
@@ -76,15 +76,13 @@ def score_folders(
             "A result piece.res belongs to a label piece.txt or piece.midi",
         )
     pairs = [(name, _only(labels[name]), _only(results[name])) for name in names]
-    score = partial(_score_pair, onset_tolerance_s=onset_tolerance_s, with_offsets=with_offsets)
-    scores = []
-    for (name, _, _), outcome in map_items(
-        score, pairs, workers=workers, label="Score notes", unit="piece"
-    ):
-        if isinstance(outcome, Failure):
-            raise outcome.error
-        scores.append((name, outcome))
-    table, summary = summarise(sorted(scores, key=lambda item: item[0]), seed=seed)
+    scores = score_pieces(
+        pairs,
+        onset_tolerance_s=onset_tolerance_s,
+        with_offsets=with_offsets,
+        parallel=ParallelConfig(workers=workers),
+    )
+    table, summary = summarise(scores, seed=seed)
     only_results = sorted(p.name for n in results.keys() - labels.keys() for p in results[n])
     only_labels = sorted(p.name for n in labels.keys() - results.keys() for p in labels[n])
     return FolderScore(table, summary, only_results, only_labels, onset_tolerance_s)
@@ -107,18 +105,6 @@ def folder_score_json(result: FolderScore) -> dict[str, Any]:
     answer["settings"] = {"onset_tolerance_s": result.onset_tolerance_s, "pitch": "same key"}
     answer["only_results"], answer["only_labels"] = result.only_results, result.only_labels
     return answer
-
-
-def _score_pair(
-    pair: tuple[str, Path, Path], *, onset_tolerance_s: float, with_offsets: bool
-) -> NoteScore:
-    _, label, result = pair
-    return score_notes(
-        read_notes(label),
-        read_notes(result),
-        onset_tolerance_s=onset_tolerance_s,
-        with_offsets=with_offsets,
-    )
 
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:

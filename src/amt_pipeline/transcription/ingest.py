@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from amt_pipeline.audio.io import read_audio
+from amt_pipeline.audio.io import stream_audio
 from amt_pipeline.core.errors import CorpusError, UserError
 from amt_pipeline.core.files import read_json, write_json
 from amt_pipeline.core.hashing import file_sha256
-from amt_pipeline.features.extract import extract_frames
+from amt_pipeline.features.extract import extract_blocks
 from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.store.frames import FrameStore, StoreEntry
 from amt_pipeline.transcription.corpus import check_recording
@@ -30,7 +31,6 @@ class IngestConfig(BaseModel):
         missing: Listed files that are not there: `refuse` the corpus or `quarantine` them.
         allow_shared_pieces: Accept performances of one piece in two splits.
         max_bad_fraction: Largest share of recordings that may end in quarantine.
-        workers: Processes; null is one per processor.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,7 +39,6 @@ class IngestConfig(BaseModel):
     missing: str = Field("refuse", pattern="^(refuse|quarantine)$")
     allow_shared_pieces: bool = False
     max_bad_fraction: float = Field(0.05, ge=0, le=1)
-    workers: int | None = Field(None, ge=1)
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,8 @@ class IngestedRecording:
 def ingest_recording(job: IngestJob) -> IngestedRecording:
     """Read, check, transform and store one recording, or find that it is current.
 
-    A file whose size and modification time are those of the last ingestion is taken as unchanged;
-    one that was touched is hashed, and redone only if its content differs.
+    A file whose size and times of modification and change are those of the last ingestion is taken
+    as unchanged; one that was touched is hashed, and redone only if its content differs.
 
     Raises:
         AudioError: The audio cannot be used.
@@ -124,18 +123,29 @@ def _frames(store: FrameStore, job: IngestJob) -> tuple[StoreEntry, bool]:
         return entry, False
     digest = _sha256(path)
     if entry is not None and entry.content_sha256 == digest:
-        return entry, False
-    audio = read_audio(path, sample_rate=job.spec.sample_rate, channels=job.spec.channels)
-    frames = extract_frames(audio.samples, job.spec)
+        # Noted, or it would be hashed each time from now on.
+        return store.annotate(entry, {**entry.extra, "audio_stat": stat}), False
+    audio = stream_audio(path, sample_rate=job.spec.sample_rate, channels=job.spec.channels)
+
+    def facts() -> dict[str, Any]:
+        return {
+            "audio_stat": stat,
+            "duration_s": audio.duration_s,
+            "source_rate": audio.source_rate,
+            "warnings": list(audio.warnings),
+        }
+
+    frames = _while_unchanged(path, stat, extract_blocks(audio, job.spec))
+    return store.write(name, frames, digest, facts), True
+
+
+def _while_unchanged(
+    path: Path, stat: list[int], chunks: Iterator[npt.NDArray[Any]]
+) -> Iterator[npt.NDArray[Any]]:
+    """Yield the chunks, and refuse a file that is another one when it was read to its end."""
+    yield from chunks
     if _stat(path) != stat:
         raise CorpusError(path, "changed while it was read", "Run again when it is complete")
-    extra = {
-        "audio_stat": stat,
-        "duration_s": len(audio.samples) / job.spec.sample_rate,
-        "source_rate": audio.source_rate,
-        "warnings": list(audio.warnings),
-    }
-    return store.write(name, frames, digest, extra), True
 
 
 def _notes(job: IngestJob, audio_duration_s: float) -> tuple[dict[str, Any], bool]:
@@ -146,11 +156,14 @@ def _notes(job: IngestJob, audio_duration_s: float) -> tuple[dict[str, Any], boo
     known = _known_notes(table_path, facts_path)
     if known.get("key") == key and known.get("midi_stat") == stat:
         return known, False
-    # Before the notes are read: should the file change meanwhile, the next run sees it.
     digest = _sha256(path)
     if known.get("key") == key and known.get("midi_sha256") == digest:
+        known = {**known, "midi_stat": stat}
+        write_json(facts_path, known)
         return known, False
     checked = check_recording(job.row, audio_duration_s, pedal=job.pedal)
+    if _stat(path) != stat:
+        raise CorpusError(path, "changed while it was read", "Run again when it is complete")
     facts_path.unlink(missing_ok=True)
     write_note_table(table_path, checked.notes)
     facts = {
@@ -189,4 +202,6 @@ def _stat(path: Path) -> list[int]:
         status = path.stat()
     except OSError as error:
         raise CorpusError(path, f"cannot be read ({error.strerror})") from error
-    return [status.st_size, status.st_mtime_ns]
+    # The time of the last change of any kind cannot be set: tools that copy, and clocks that were
+    # put back, may leave another content with the modification time of the former one.
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]

@@ -20,12 +20,13 @@ import numpy.typing as npt
 from amt_pipeline.core.errors import CorpusError, UserError
 from amt_pipeline.core.files import read_json
 from amt_pipeline.core.hashing import value_sha256
-from amt_pipeline.core.parallel import Failure, map_items
+from amt_pipeline.core.parallel import LOCAL, Failure, ParallelConfig, map_items
 from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.transcription.decode import pick_notes
 from amt_pipeline.transcription.model_folder import JOINT_FILE, ModelFolder
 from amt_pipeline.transcription.note_table import read_note_table
-from amt_pipeline.transcription.run import process_count
+from amt_pipeline.transcription.recording_frames import stored_frames
+from amt_pipeline.transcription.run import share_of
 from amt_pipeline.transcription.scoring import score_notes
 from amt_pipeline.transcription.transcribe import VERSION as TRANSCRIPTION_VERSION
 from amt_pipeline.transcription.transcribe import TranscriptionConfig, arithmetic, predict_both
@@ -41,13 +42,14 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class TuningJob:
-    """One validation recording; picklable."""
+    """One validation recording; picklable. `model` is the key of the weights that are expected."""
 
     recording_id: str
     models_folder: Path
     store_folder: Path
     notes_folder: Path
     config: TranscriptionConfig
+    model: str | None = None
 
     @property
     def reference_path(self) -> Path:
@@ -62,6 +64,7 @@ def tune_thresholds(
     store_folder: Path,
     notes_folder: Path,
     config: TranscriptionConfig,
+    parallel: ParallelConfig = LOCAL,
 ) -> dict[str, Any]:
     """Return the pair of thresholds with the highest mean note F1 over validation recordings.
 
@@ -74,6 +77,7 @@ def tune_thresholds(
         store_folder: The FrameStore.
         notes_folder: The note tables.
         config: Picking settings; thresholds given there are not tuned but taken.
+        parallel: Where recordings are worked on.
 
     Returns:
         JSON-able: onset, pitch, validation_f1 (None if both were given), recordings, model (key of
@@ -91,7 +95,8 @@ def tune_thresholds(
     if not recordings:
         raise CorpusError("validation", "holds no recording to tune thresholds on")
     jobs = [
-        TuningJob(name, models.folder, store_folder, notes_folder, config) for name in recordings
+        TuningJob(name, models.folder, store_folder, notes_folder, config, models.key)
+        for name in recordings
     ]
     key = _key(models, jobs, config)
     known = _known(models.folder / JOINT_FILE, key)
@@ -99,9 +104,13 @@ def tune_thresholds(
         logger.info("Thresholds: onset %.2f, pitch %.2f, tuned before", *map(known.get, TASKS))
         return known
     tables = {}
-    count = process_count(config, len(jobs))
     outcomes = map_items(
-        note_f1_grid, jobs, workers=count, label="Tune thresholds", unit="recording"
+        note_f1_grid,
+        jobs,
+        label="Tune thresholds",
+        unit="recording",
+        parallel=share_of(parallel, config, len(jobs)),
+        shared=(models.folder, store_folder, notes_folder),
     )
     for job, outcome in outcomes:
         if isinstance(outcome, Failure):
@@ -154,10 +163,17 @@ def choose_pair(scores: npt.NDArray[np.float64], margin: float) -> tuple[int, in
 
 def note_f1_grid(job: TuningJob) -> npt.NDArray[np.float64]:
     """Return note F1 [onset thresholds, pitch thresholds] of one recording."""
-    models = ModelFolder.open(job.models_folder)
-    frames = FrameStore.open(job.store_folder, models.onset.features).frames(job.recording_id)
+    models = ModelFolder.open(job.models_folder, job.model)
+    store = FrameStore.open(job.store_folder, models.onset.features)
     reference = read_note_table(job.reference_path)
-    onset, pitch = predict_both(models, frames, job.config, threads=1)
+    onset, pitch = predict_both(
+        models,
+        stored_frames(store, job.recording_id),
+        job.config,
+        # What the lowest threshold leaves out, no higher one lets in.
+        gate_threshold=_candidates(job.config.onset_threshold)[0] if job.config.gate else None,
+        threads=1,
+    )
     seconds = models.onset.features.grid.seconds_per_frame
     scores = [
         [
@@ -177,9 +193,8 @@ def _key(models: ModelFolder, jobs: Sequence[TuningJob], config: TranscriptionCo
         reference = read_note_table(job.reference_path)
         notes = [reference.onset_s.tolist(), reference.pitch.tolist()]
         contents.append([job.recording_id, entry.content_sha256, notes])
-    settings = config.model_dump(
-        exclude={"device", "workers", "save_probabilities", "audio_folder"}
-    )
+    without_effect = {"device", "precision", "gate", "save_probabilities", "audio_folder"}
+    settings = config.model_dump(exclude=without_effect)
     versions, (_, precision) = [VERSION, TRANSCRIPTION_VERSION], arithmetic(config)
     return value_sha256([versions, models.key, contents, settings, GRID, precision])
 

@@ -13,6 +13,10 @@ they are compared, so that exactly 50 ms counts.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,7 +66,8 @@ def match_notes(
     graph: dict[int, list[int]] = {}
     for reference_index, estimate_index in pairs.tolist():
         graph.setdefault(estimate_index, []).append(reference_index)
-    matching = sorted(_bipartite_match(graph).items())
+    with _room_for_recursion(len(graph)):
+        matching = sorted(_bipartite_match(graph).items())
     return np.array(matching, dtype=np.int64).reshape(-1, 2)
 
 
@@ -71,6 +76,22 @@ def sounding_end_s(notes: Notes) -> NDArray[np.float64]:
     return np.where(
         notes.offset_s > notes.onset_s, notes.offset_s, notes.onset_s + MINIMUM_DURATION_S
     )
+
+
+@contextmanager
+def _room_for_recursion(depth: int) -> Iterator[None]:
+    """Let Python functions call themselves `depth` times within the block.
+
+    The matcher follows a chain of notes that could each answer the one before or the one after by
+    recursion: a key struck every 50 ms for a minute is longer than Python's limit of 1000 calls.
+    The limit is there for the machine's stack, which Python functions no longer use.
+    """
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(before + depth)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def _candidates(reference: Notes, estimate: Notes, onset_tolerance_s: float) -> Pairs:

@@ -34,6 +34,7 @@ COLUMNS = (
     "audio_filename",
     "duration",
 )
+LATEST_YEAR = 9999
 NEEDED_IN_EACH_ROW = ("split", "midi_filename", "audio_filename", "duration")
 EXPECTED = "Expected the unpacked archive: maestro-v<version>.csv beside one folder per year"
 _FILE_NAME = re.compile(r"maestro-v(\d+(?:\.\d+)*)\.(csv|json)", re.IGNORECASE)
@@ -231,7 +232,7 @@ def _year(text: str) -> int | None:
         value = float(text)
     except ValueError:
         return None
-    return int(value) if value.is_integer() else None
+    return int(value) if value.is_integer() and 0 <= value <= LATEST_YEAR else None
 
 
 def _escapes(name: str) -> bool:

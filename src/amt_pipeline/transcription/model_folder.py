@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from amt_pipeline.transcription.models import FrameNetwork
 
 JOINT_FILE = Path("transcription", "joint.json")
+TUNE_AGAIN = "Delete it and run `kedro run --pipelines transcribe`; it tunes the thresholds again"
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,16 @@ class ModelFolder:
     key: str
 
     @classmethod
-    def open(cls, folder: str | Path) -> ModelFolder:
+    def open(cls, folder: str | Path, key: str | None = None) -> ModelFolder:
         """Verify and open a models folder.
+
+        Args:
+            folder: Where it lies.
+            key: Of the weights that are expected there, when the caller began with them.
 
         Raises:
             MissingPredecessorError: A network was not trained and ranked yet.
-            CheckpointError: A file is missing or damaged.
+            CheckpointError: A file is missing or damaged, or the weights are others than expected.
             ConfigError: The two networks were trained on different features.
         """
         folder = Path(folder)
@@ -84,7 +89,12 @@ class ModelFolder:
                 "onset and pitch network were trained on different features",
                 "Train both with the same features.* parameters",
             )
-        return cls(folder, configs["onset"], configs["pitch"], thresholds, value_sha256(hashes))
+        found = value_sha256(hashes)
+        if key is not None and found != key:
+            raise CheckpointError(
+                folder, "changed while it was used", "Run again when training and ranking are done"
+            )
+        return cls(folder, configs["onset"], configs["pitch"], thresholds, found)
 
     def load(self, task: str, device: torch.device) -> FrameNetwork:
         """Return a network with its weights, on a device, ready to predict."""
@@ -99,27 +109,49 @@ class ModelFolder:
     def joint_thresholds(self) -> dict[str, float] | None:
         """Return the thresholds tuned together, if they were tuned for these very weights."""
         joint = self._joint()
-        return {task: float(joint[task]) for task in ("onset", "pitch")} if joint else None
+        path = self.folder / JOINT_FILE
+        return (
+            {task: _threshold(joint, task, path) for task in ("onset", "pitch")} if joint else None
+        )
 
     def decoding(self) -> dict[str, Any]:
         """Return the other settings of the picker that the thresholds were tuned with, by name."""
-        return dict(self._joint().get("decoding", {}))
+        decoding = self._joint().get("decoding", {})
+        if not isinstance(decoding, dict):
+            raise CheckpointError(
+                self.folder / JOINT_FILE, "does not say how notes are picked", TUNE_AGAIN
+            )
+        return dict(decoding)
 
     def _joint(self) -> dict[str, Any]:
         path = self.folder / JOINT_FILE
-        joint: dict[str, Any] = read_json(path) if path.is_file() else {}
+        joint = read_json(path) if path.is_file() else {}
+        if not isinstance(joint, dict):
+            raise CheckpointError(path, "holds no thresholds", TUNE_AGAIN)
         return joint if joint.get("model") == self.key else {}
 
 
 def _threshold_of(checkpoint: Path) -> float:
+    path = checkpoint / BEST_FILE
+    remedy = "Rank the checkpoints again; the chosen one is copied with its threshold"
     try:
-        return float(read_json(checkpoint / BEST_FILE)["threshold"])
-    except (UserError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            checkpoint / BEST_FILE,
-            "does not say its threshold",
-            "Rank the checkpoints again; the chosen one is copied with its threshold",
-        ) from error
+        return _threshold(read_json(path), "threshold", path, remedy)
+    except CheckpointError:
+        raise
+    except UserError as error:
+        raise CheckpointError(path, "does not say its threshold", remedy) from error
+
+
+def _threshold(values: Any, name: str, path: Path, remedy: str = TUNE_AGAIN) -> float:
+    """Return a probability by its name in what a file holds."""
+    try:
+        threshold = float(values[name])
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"{threshold} is no probability")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        of = "" if name == "threshold" else f" for {name}"
+        raise CheckpointError(path, f"does not say its threshold{of}", remedy) from error
+    return threshold
 
 
 def _config_of(checkpoint: Path) -> FrameTaskConfig:

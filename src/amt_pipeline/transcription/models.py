@@ -105,7 +105,7 @@ class FrameNetwork(nn.Module):
 
 def _convolution(
     maps_in: int, maps_out: int, kernel: tuple[int, int], **options: object
-) -> nn.Module:
+) -> nn.Sequential:
     """A convolution over (time, bins) with batch norm and ReLU."""
     return nn.Sequential(
         nn.Conv2d(maps_in, maps_out, kernel, **options),  # type: ignore[arg-type]
@@ -118,7 +118,16 @@ def _pool(maps: Tensor) -> Tensor:
     """Maximum over 2 x 2, stride 1 in time and 2 in frequency, padded at the end ("same")."""
     # After ReLU nothing is below zero, so padding with zeros cannot win against a real value.
     odd = maps.shape[3] % 2
-    return functional.max_pool2d(functional.pad(maps, (0, odd, 0, 1)), 2, stride=(1, 2))
+    if maps.is_cuda or torch.is_grad_enabled():
+        return functional.max_pool2d(functional.pad(maps, (0, odd, 0, 1)), 2, stride=(1, 2))
+    # The same values ten times as fast: torch's pool on a CPU also looks for where each maximum is,
+    # which only a gradient needs.
+    padded = functional.pad(maps, (0, odd)) if odd else maps
+    pairs = torch.maximum(padded[..., ::2], padded[..., 1::2])
+    pooled = torch.empty_like(pairs)
+    torch.maximum(pairs[:, :, :-1], pairs[:, :, 1:], out=pooled[:, :, :-1])
+    pooled[:, :, -1] = pairs[:, :, -1]
+    return pooled
 
 
 def _per_frame(maps: Tensor) -> Tensor:
@@ -127,7 +136,55 @@ def _per_frame(maps: Tensor) -> Tensor:
     return maps.permute(0, 2, 1, 3).reshape(batch, time, channels * bins)
 
 
-class OnsetNet(FrameNetwork):
+class RecurrentNetwork(FrameNetwork):
+    """Convolutions with pools (the trunk), then dense, BiLSTM and outputs per frame (the head).
+
+    `stages` names the trunk layer by layer, so that `transcription.inference` can compute what
+    overlapping windows have in common once.
+    """
+
+    dense: nn.Linear
+    recurrent: nn.LSTM
+    output: nn.Linear
+    dropout: nn.Module
+
+    def build_head(self, features: int, config: ModelConfig, n_outputs: int) -> None:
+        """Add the layers after the trunk, which gives `features` numbers per frame."""
+        self.dense = nn.Linear(features, config.dense_units)
+        self.recurrent = nn.LSTM(
+            config.dense_units, config.recurrent_units, batch_first=True, bidirectional=True
+        )
+        self.output = nn.Linear(2 * config.recurrent_units, n_outputs)
+
+    def stages(self) -> list[tuple[nn.Sequential, bool]]:
+        """Return the convolutions in order, each with whether a pool follows."""
+        raise NotImplementedError
+
+    def trunk(self, frames: Tensor) -> Tensor:
+        """Return features [batch, label frames, n] of frames [batch, channels, time, bins]."""
+        maps = frames
+        for convolution, pooled in self.stages():
+            maps = convolution(maps)
+            if pooled:
+                maps = _pool(maps)
+        return _per_frame(maps)
+
+    def head(self, features: Tensor) -> Tensor:
+        """Return logits [batch, label frames, outputs] of the trunk's features."""
+        return self.read(functional.relu(self.dense(self.dropout(features))))
+
+    def read(self, hidden: Tensor) -> Tensor:
+        """Return logits [batch, label frames, outputs] of the dense layer's output."""
+        hidden = self.recurrent(self.dropout(hidden))[0]
+        logits: Tensor = self.output(self.dropout(hidden))
+        return logits
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return logits per labelled frame of frames [batch, channels, time, bins]."""
+        return self.head(self.trunk(frames))
+
+
+class OnsetNet(RecurrentNetwork):
     """The reference's onset network: when was any key struck?
 
     Two un-padded convolutions (15 bins x 3 frames, 13 bins x 3 frames) each with a pool, a dense
@@ -144,11 +201,8 @@ class OnsetNet(FrameNetwork):
         stride = config.frequency_stride
         self.first = _convolution(spec.channels, first, (3, 15), stride=(1, stride))
         self.second = _convolution(first, second, (3, 13))
-        self.dense = nn.Linear(second * self.bins_left(spec, config), config.dense_units)
-        self.recurrent = nn.LSTM(
-            config.dense_units, config.recurrent_units, batch_first=True, bidirectional=True
-        )
-        self.output = nn.Linear(2 * config.recurrent_units, 1)
+        self.dropout = nn.Identity()
+        self.build_head(second * self.bins_left(spec, config), config, 1)
         self.initialise(config.prior)
 
     @staticmethod
@@ -157,15 +211,16 @@ class OnsetNet(FrameNetwork):
         bins = -(-((spec.bins - 15) // config.frequency_stride + 1) // 2)
         return -(-(bins - 12) // 2)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Return logits [batch, time - 4] of frames [batch, channels, time, bins]."""
-        maps = _pool(self.second(_pool(self.first(frames))))
-        hidden = functional.relu(self.dense(_per_frame(maps)))
-        logits: Tensor = self.output(self.recurrent(hidden)[0])
-        return logits[..., 0]
+    def stages(self) -> list[tuple[nn.Sequential, bool]]:
+        """Return the two convolutions; a pool follows each."""
+        return [(self.first, True), (self.second, True)]
+
+    def read(self, hidden: Tensor) -> Tensor:
+        """Return logits [batch, label frames] of the dense layer's output."""
+        return super().read(hidden)[..., 0]
 
 
-class PitchConvNet(FrameNetwork):
+class PitchConvNet(RecurrentNetwork):
     """The reference's pitch network: five convolutions, dense 1024, BiLSTM 512, 88 outputs.
 
     Kernels are 3 frames x 5 bins. The second convolution keeps its input's size ("same"); the
@@ -183,11 +238,7 @@ class PitchConvNet(FrameNetwork):
             for i in range(5)
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.dense = nn.Linear(maps[-1] * self.bins_left(spec, config), config.dense_units)
-        self.recurrent = nn.LSTM(
-            config.dense_units, config.recurrent_units, batch_first=True, bidirectional=True
-        )
-        self.output = nn.Linear(2 * config.recurrent_units, N_KEYS)
+        self.build_head(maps[-1] * self.bins_left(spec, config), config, N_KEYS)
         self.initialise(config.prior)
 
     @staticmethod
@@ -199,17 +250,9 @@ class PitchConvNet(FrameNetwork):
             bins = -(-bins // 2) if pooled else bins
         return bins
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Return logits [batch, time - 8, 88] of frames [batch, channels, time, bins]."""
-        maps = frames
-        for position, convolution in enumerate(self.convolutions):
-            maps = convolution(maps)
-            if position in (1, 3, 4):
-                maps = _pool(maps)
-        hidden = functional.relu(self.dense(self.dropout(_per_frame(maps))))
-        hidden = self.recurrent(self.dropout(hidden))[0]
-        logits: Tensor = self.output(self.dropout(hidden))
-        return logits
+    def stages(self) -> list[tuple[nn.Sequential, bool]]:
+        """Return the five convolutions; a pool follows the second, fourth and fifth."""
+        return [(layer, i in (1, 3, 4)) for i, layer in enumerate(self.convolutions)]  # type: ignore[misc]
 
 
 class HarmonicNet(FrameNetwork):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MIDI_SUFFIXES = (".mid", ".midi")
+MAX_TIME_S = 1e6
+"""Eleven days. Far beyond, notes of some milliseconds have no length in double precision."""
 
 
 def read_notes(path: str | PathLike[str], *, pedal: Pedal = "sustain") -> Notes:
@@ -91,6 +93,8 @@ def _parse_line(path: Path, number: int, fields: list[str]) -> tuple[float, floa
     velocity = values[3] if len(values) > 3 else float(DEFAULT_VELOCITY)
     if not (np.isfinite(onset_s) and np.isfinite(offset_s)):
         raise MidiError(where, "has a time that is not finite")
+    if offset_s > MAX_TIME_S:
+        raise MidiError(where, f"the offset {offset_s:g} s is later than any recording's end")
     if onset_s < 0:
         raise MidiError(where, f"the onset {onset_s:g} s is negative")
     if offset_s < onset_s:

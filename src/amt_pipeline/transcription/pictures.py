@@ -11,8 +11,8 @@ import numpy as np
 from amt_pipeline.transcription.note_files import read_notes
 from amt_pipeline.transcription.note_table import read_note_table
 from amt_pipeline.transcription.notes import Notes
+from amt_pipeline.transcription.probabilities import PROBABILITIES_FOLDER, read_probabilities
 from amt_pipeline.transcription.scoring import classify_notes
-from amt_pipeline.transcription.transcribe import PROBABILITIES_FOLDER, read_probabilities
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,11 +97,12 @@ def _draw_outputs(name: str, path: Path, reference: Notes, start_s: float) -> Fi
         text = f"{name}\nThe networks' outputs were not kept (transcribe.save_probabilities=false)"
         figure.text(0.5, 0.5, text, ha="center", va="center", color=style.INK)
         return figure
-    onset, pitch, seconds_per_frame = read_probabilities(path)
+    said = read_probabilities(path)
     return posterior_image(
-        onset,
-        pitch,
-        seconds_per_frame,
+        said.onset,
+        said.pitch,
+        said.seconds_per_frame,
+        evaluated=said.evaluated,
         reference_onset_s=reference.onset_s,
         reference_pitch=reference.pitch,
         title=name,

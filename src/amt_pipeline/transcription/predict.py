@@ -2,49 +2,56 @@
 
 from __future__ import annotations
 
+import mmap
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from amt_pipeline.core.errors import ConfigError
-from amt_pipeline.store.windows import copy_frames
-from amt_pipeline.training.device import autocast
 from amt_pipeline.transcription.decode import VoteAccumulator
-from amt_pipeline.transcription.notes import N_KEYS
-from amt_pipeline.transcription.tasks import FrameTaskConfig
 
 if TYPE_CHECKING:
     import torch
 
-    from amt_pipeline.transcription.models import FrameNetwork
+    from amt_pipeline.transcription.inference import Evaluator
 
-BATCH_FRAMES = 2048
-LONGEST_PUBLISHED_WINDOW = 15
+Mask = npt.NDArray[np.bool_]
+
+RELEASE_FRAMES = 16384
+"""Frames after which the pages of a memory map are given back: 23 MB of the default features."""
 
 
 def predict_frames(
-    network: FrameNetwork,
+    evaluator: Evaluator,
     frames: npt.NDArray[Any],
-    config: FrameTaskConfig,
     *,
     device: torch.device,
-    precision: str = "float32",
+    peak: npt.NDArray[np.float32] | None = None,
+    only: Mask | None = None,
     vote_stride_frames: int | None = None,
+    threads: int = 1,
+    name: str = "",
 ) -> npt.NDArray[np.float32]:
     """Return the probability of every frame of one recording.
 
-    Windows start up to one window before the first frame and step by the model's vote stride, so
-    that with a stride of 1 every interior frame gets as many votes as a window has labels.
+    Windows start up to one window before the first frame and step by the vote stride, so that with
+    a stride of 1 every interior frame gets as many votes as a window has labels. Where all windows
+    say the same of a frame (`Evaluator.free_stride`), each frame is asked for once.
 
     Args:
-        network: The network of `config`, on `device`, in evaluation mode.
+        evaluator: The network, ready to predict.
         frames: [frames, bins, channels] magnitudes of the recording (a memory map will do).
-        config: What the network was trained as.
         device: Where the network is.
-        precision: `float32` or `bfloat16`.
-        vote_stride_frames: Step between windows; None is the published step of 1 for windows of up
-            to 15 labelled frames and half a window for longer runs.
+        peak: [channels] largest magnitudes of the recording; None looks for them.
+        only: [frames] frames that are wanted. They get the votes, to the bit, that they get when
+            all are wanted; the others are not evaluated and come back as zero.
+        vote_stride_frames: Step between windows; None is the evaluator's own.
+        threads: Batches evaluated at once; the outcome does not depend on it.
+        name: Of the network, for the error.
 
     Returns:
         [frames] (onset) or [frames, 88] (pitch) probabilities.
@@ -54,37 +61,85 @@ def predict_frames(
     """
     import torch
 
-    n_frames, length = len(frames), config.model.label_frames
-    stride = vote_stride_frames or default_stride(length)
+    n_frames, length = len(frames), evaluator.length
+    stride = (vote_stride_frames or evaluator.stride) if evaluator.free_stride else evaluator.stride
     if stride > length:
         raise ConfigError(
             f"transcribe.vote_stride_frames={stride}",
-            f"is more than the {length} labelled frames of the {config.name} network, which would "
+            f"is more than the {length} labelled frames of the {name} network, which would "
             "leave frames without a vote",
             f"Use {length} or less",
         )
-    accumulator = VoteAccumulator(n_frames, None if config.name == "onset" else N_KEYS)
+    accumulator = VoteAccumulator(n_frames, evaluator.n_outputs)
     if n_frames == 0:
         return accumulator.mean()
-    peak = torch.from_numpy(_peak(frames)).to(device)
     starts = window_starts(n_frames, length, stride)
-    size, context = max(1, BATCH_FRAMES // length), network.context_frames
-    with torch.inference_mode(), autocast(precision, device):
-        for first in range(0, len(starts), size):
-            own = starts[first : first + size]
-            windows = np.zeros((len(own), length + 2 * context, *frames.shape[1:]), frames.dtype)
-            for window, start in zip(windows, own.tolist(), strict=True):
-                copy_frames(frames, start - context, window)
-            raw = torch.from_numpy(windows).to(device)
-            scaled = config.input.apply(raw, peak.expand(len(own), -1), config.features.kind)
-            votes = torch.sigmoid(network(scaled).float()).cpu().numpy()
-            accumulator.add(own, votes)
-    return accumulator.mean()
+    if only is not None:
+        starts = starts[touching(starts, length, only)]
+    largest = torch.from_numpy(frame_peak(frames) if peak is None else peak).to(device)
+    released = 0
+    for own, votes in _votes(evaluator, frames, starts, largest, threads):
+        accumulator.add(own, votes)
+        if own[-1] - released > RELEASE_FRAMES:
+            _release(frames)
+            released = int(own[-1])
+    probability = accumulator.mean()
+    if only is not None:
+        probability[~only] = 0.0
+    return probability
 
 
-def default_stride(label_frames: int) -> int:
-    """Return the step between windows of a network with so many labelled frames."""
-    return 1 if label_frames <= LONGEST_PUBLISHED_WINDOW else (label_frames + 1) // 2
+def _votes(
+    evaluator: Evaluator,
+    frames: npt.NDArray[Any],
+    starts: npt.NDArray[np.int64],
+    peak: torch.Tensor,
+    threads: int,
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+    """Yield the starts and outputs of batches of windows, in order.
+
+    Batches, not the arithmetic inside one, are spread over threads: nothing is then summed in
+    another order, and the many small steps between large products run in parallel as well.
+    """
+    import torch
+
+    def evaluate(own: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():  # holds for the thread that says so
+            return evaluator.probabilities(frames, own, peak)
+
+    batches = (starts[i : i + evaluator.batch] for i in range(0, len(starts), evaluator.batch))
+    if threads <= 1 or peak.device.type != "cpu":
+        yield from ((own, evaluate(own)) for own in batches)
+        return
+    waiting: deque[tuple[npt.NDArray[np.int64], Future[npt.NDArray[np.float32]]]] = deque()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for own in batches:
+            waiting.append((own, pool.submit(evaluate, own)))
+            if len(waiting) > 2 * threads:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+
+
+def _release(frames: npt.NDArray[Any]) -> None:
+    """Give back what was read of a memory map; what is needed again is read again."""
+    if isinstance(frames.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        frames.base.madvise(mmap.MADV_DONTNEED)
+
+
+def frames_in_runs(onset_probability: npt.NDArray[np.float32], threshold: float) -> Mask:
+    """Return which frames belong to an onset run: all that the picker reads of other networks."""
+    above: Mask = onset_probability > threshold
+    return above
+
+
+def touching(starts: npt.NDArray[np.int64], length: int, only: Mask) -> Mask:
+    """Return which windows of `length` frames hold a frame of `only`."""
+    before = np.concatenate([[0], np.cumsum(only)])
+    low, high = np.clip(starts, 0, len(only)), np.clip(starts + length, 0, len(only))
+    held: Mask = before[high] > before[low]
+    return held
 
 
 def window_starts(n_frames: int, length: int, stride: int) -> npt.NDArray[np.int64]:
@@ -100,7 +155,8 @@ def window_starts(n_frames: int, length: int, stride: int) -> npt.NDArray[np.int
     return starts[starts < n_frames]
 
 
-def _peak(frames: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def frame_peak(frames: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return the largest magnitude of each channel, [channels]; zeros without frames."""
     peak = np.zeros(frames.shape[2], np.float32)
     # In blocks: a memory map of an hour is not pulled into memory at once.
     for first in range(0, len(frames), 4096):

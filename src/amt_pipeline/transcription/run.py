@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from amt_pipeline.core.errors import CorpusError, UserError
-from amt_pipeline.core.parallel import Failure, map_items
+from amt_pipeline.core.files import remove_leftovers
+from amt_pipeline.core.parallel import LOCAL, Failure, ParallelConfig, map_items
 from amt_pipeline.transcription.corpus import AUDIO_SUFFIXES, recording_ids
+from amt_pipeline.transcription.probabilities import PROBABILITIES_FOLDER
 from amt_pipeline.transcription.transcribe import (
     ITEMS_FOLDER,
-    PROBABILITIES_FOLDER,
     Transcript,
     TranscriptionConfig,
     TranscriptionJob,
@@ -54,8 +55,11 @@ def transcribe_split(
     out_folder: Path,
     thresholds: dict[str, Any],
     config: TranscriptionConfig,
+    parallel: ParallelConfig = LOCAL,
 ) -> TranscriptionOutcome:
     """Transcribe recordings whose frames are in the store.
+
+    If `thresholds` name the `model` (its key) that they are for, no other one is used.
 
     Raises:
         UserError: One cannot be transcribed: what was ingested is expected to be whole.
@@ -63,11 +67,17 @@ def transcribe_split(
     picking = config.picking(float(thresholds["onset"]), float(thresholds["pitch"]))
     jobs = [
         TranscriptionJob(
-            name, models_folder, out_folder, picking, config, store_folder=store_folder
+            name,
+            models_folder,
+            out_folder,
+            picking,
+            config,
+            store_folder=store_folder,
+            model=thresholds.get("model"),
         )
         for name in recordings
     ]
-    outcome = run_jobs(jobs)
+    outcome = run_jobs(jobs, parallel)
     for error in outcome.failures.values():
         raise error
     return outcome
@@ -80,6 +90,7 @@ def transcribe_folder(
     out_folder: Path,
     thresholds: dict[str, Any],
     config: TranscriptionConfig,
+    parallel: ParallelConfig = LOCAL,
 ) -> TranscriptionOutcome:
     """Transcribe all audio at and below a folder; see `transcribe_files`.
 
@@ -92,6 +103,7 @@ def transcribe_folder(
         out_folder=out_folder,
         thresholds=thresholds,
         config=config,
+        parallel=parallel,
     )
     logger.info("Transcribed %d audio files into %s", len(outcome.transcripts), out_folder)
     return outcome
@@ -104,27 +116,47 @@ def transcribe_files(
     out_folder: Path,
     thresholds: dict[str, Any],
     config: TranscriptionConfig,
+    parallel: ParallelConfig = LOCAL,
 ) -> TranscriptionOutcome:
     """Transcribe audio files; one that cannot be read is named and does not stop the others."""
     picking = config.picking(float(thresholds["onset"]), float(thresholds["pitch"]))
     names = recording_ids([file.as_posix() for file in files])
     jobs = [
-        TranscriptionJob(name, models_folder, out_folder, picking, config, audio_path=file)
+        TranscriptionJob(
+            name,
+            models_folder,
+            out_folder,
+            picking,
+            config,
+            audio_path=file,
+            model=thresholds.get("model"),
+        )
         for name, file in zip(names, files, strict=True)
     ]
-    return run_jobs(jobs)
+    return run_jobs(jobs, parallel)
 
 
-def run_jobs(jobs: Sequence[TranscriptionJob]) -> TranscriptionOutcome:
+def run_jobs(
+    jobs: Sequence[TranscriptionJob], parallel: ParallelConfig = LOCAL
+) -> TranscriptionOutcome:
     """Run jobs in processes, or inline where starting processes would cost more than it gains."""
     transcripts: dict[str, Transcript] = {}
     failures: dict[str, UserError] = {}
-    count = process_count(jobs[0].config, len(jobs)) if jobs else 1
-    if count == 1:
+    if jobs:
+        parallel = share_of(parallel, jobs[0].config, len(jobs))
+    for folder in {job.out_folder for job in jobs}:
+        remove_leftovers(folder)  # of runs that were killed: frames of long recordings
+    if parallel.is_inline:
         # Alone in its process, a job may have all threads.
         jobs = [replace(job, threads=None) for job in jobs]
     outcomes = map_items(
-        transcribe_recording, jobs, workers=count, label="Transcribe", unit="recording"
+        transcribe_recording,
+        jobs,
+        label="Transcribe",
+        unit="recording",
+        parallel=parallel,
+        shared=_folders(jobs),
+        sources=list(dict.fromkeys(job.audio_path.parent for job in jobs if job.audio_path)),
     )
     for job, outcome in outcomes:
         if isinstance(outcome, Failure):
@@ -150,11 +182,11 @@ def remove_others(out_folder: Path, recordings: Sequence[str]) -> list[str]:
     for item in sorted((out_folder / ITEMS_FOLDER).glob("*.json")):
         if item.stem in keep:
             continue
-        item.unlink()
         for path in (
             out_folder / f"{item.stem}.res",
             out_folder / f"{item.stem}.mid",
             out_folder / PROBABILITIES_FOLDER / f"{item.stem}.npz",
+            item,  # last: by it the others are found, should we be killed here
         ):
             path.unlink(missing_ok=True)
         removed.append(item.stem)
@@ -179,13 +211,24 @@ def audio_files(folder: Path) -> list[Path]:
     return files
 
 
-def process_count(config: TranscriptionConfig, n_jobs: int) -> int | None:
-    """Return how many processes to start: one where jobs would share a GPU, or for a single job.
+def share_of(parallel: ParallelConfig, config: TranscriptionConfig, n_jobs: int) -> ParallelConfig:
+    """Return where jobs run: inline where they would share this machine's GPU, or for one job.
 
-    Otherwise it is what the configuration says; None is one per processor.
+    On a Dask cluster each worker decides for itself, by `config.device` and what it finds.
     """
     from amt_pipeline.training.device import resolve_device
 
+    if parallel.backend == "dask":
+        return parallel
     if n_jobs == 1 or resolve_device(config.device, "transcribe.device").type == "cuda":
-        return 1
-    return config.workers
+        return parallel.inline()
+    return parallel
+
+
+def _folders(jobs: Sequence[TranscriptionJob]) -> list[Path]:
+    """Return the folders of ours that workers on other machines have to see."""
+    folders: dict[Path, None] = {}
+    for job in jobs:
+        places = (job.models_folder, job.out_folder, job.store_folder)
+        folders |= {place: None for place in places if place is not None}
+    return list(folders)

@@ -124,7 +124,7 @@ def score_notes(
         precision_with_offsets=precision,
         recall_with_offsets=recall,
         f1_with_offsets=f1,
-        overlap_with_offsets=_mean_overlap(reference, estimate, pairs),
+        overlap_with_offsets=mean_overlap(reference, estimate, pairs),
     )
 
 
@@ -192,7 +192,12 @@ def _precision_recall_f1(
     return precision, recall, 2 * precision * recall / (precision + recall)
 
 
-def _mean_overlap(reference: Notes, estimate: Notes, pairs: Pairs) -> float:
+def mean_overlap(reference: Notes, estimate: Notes, pairs: Pairs) -> float:
+    """Return mir_eval's average overlap ratio of matched notes; 0 without a match.
+
+    For each pair it is the time in which both sound over the time from the first onset to the last
+    offset; below 0 for notes that do not overlap at all.
+    """
     if len(pairs) == 0:
         return 0.0
     first, second = pairs[:, 0], pairs[:, 1]

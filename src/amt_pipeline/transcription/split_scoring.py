@@ -7,17 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amt_pipeline.core.errors import MissingPredecessorError
-from amt_pipeline.transcription.note_files import read_notes
-from amt_pipeline.transcription.note_table import read_note_table
-from amt_pipeline.transcription.parameters import ScoringConfig
-from amt_pipeline.transcription.scoring import score_notes, summarise
+from amt_pipeline.core.parallel import LOCAL, ParallelConfig
+from amt_pipeline.transcription.piece_scoring import TABLE_SUFFIX, score_pieces
+from amt_pipeline.transcription.scoring import summarise
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from amt_pipeline.transcription.parameters import ScoringConfig
+
 
 def score_split(
-    transcripts: Path, notes_folder: Path, recordings: Sequence[str], config: ScoringConfig
+    transcripts: Path,
+    notes_folder: Path,
+    recordings: Sequence[str],
+    config: ScoringConfig,
+    parallel: ParallelConfig = LOCAL,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """Return scores per piece and their summary; see `scoring.summarise`.
 
@@ -26,6 +31,7 @@ def score_split(
         notes_folder: Folder of note tables, made from the corpus's MIDI.
         recordings: Which pieces.
         config: Tolerance.
+        parallel: Where pieces are worked on; see `score_pieces`.
 
     Raises:
         MissingPredecessorError: A piece was not transcribed.
@@ -38,15 +44,15 @@ def score_split(
             f"lacks the transcription of {len(missing)} test pieces ({', '.join(missing[:3])})",
             "Run `kedro run --pipelines transcribe`",
         )
-    scores = [
-        (
-            name,
-            score_notes(
-                read_note_table(notes_folder / f"{name}.parquet"),
-                read_notes(transcripts / f"{name}.res"),
-                onset_tolerance_s=config.onset_tolerance_s,
-            ),
-        )
+    pieces = [
+        (name, notes_folder / f"{name}{TABLE_SUFFIX}", transcripts / f"{name}.res")
         for name in recordings
     ]
-    return summarise(scores)
+    return summarise(
+        score_pieces(
+            pieces,
+            onset_tolerance_s=config.onset_tolerance_s,
+            parallel=parallel,
+            shared=(transcripts, notes_folder),
+        )
+    )

@@ -7,36 +7,42 @@ file with the key of everything the result depends on. A job whose key is there 
 from __future__ import annotations
 
 import functools
-import zlib
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from amt_pipeline.audio.io import read_audio
 from amt_pipeline.core.errors import UserError
-from amt_pipeline.core.files import atomic_path, read_json, write_json
+from amt_pipeline.core.files import read_json, write_json
 from amt_pipeline.core.hashing import file_sha256, value_sha256
-from amt_pipeline.features.extract import extract_frames
 from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.training.device import resolve_device, resolve_precision, set_threads
 from amt_pipeline.transcription.decode import PickingConfig, pick_notes
 from amt_pipeline.transcription.model_folder import ModelFolder
 from amt_pipeline.transcription.note_files import write_midi, write_res
-from amt_pipeline.transcription.predict import predict_frames
+from amt_pipeline.transcription.predict import frames_in_runs, predict_frames
+from amt_pipeline.transcription.probabilities import (
+    PROBABILITIES_FOLDER,
+    Probabilities,
+    write_probabilities,
+)
+from amt_pipeline.transcription.recording_frames import (
+    RecordingFrames,
+    audio_frames,
+    stored_frames,
+)
 
 if TYPE_CHECKING:
     import torch
 
-    from amt_pipeline.transcription.models import FrameNetwork
+    from amt_pipeline.transcription.inference import Evaluator
 
 ITEMS_FOLDER = "items"
-PROBABILITIES_FOLDER = "probabilities"
-VERSION = 1
+VERSION = 2
 """Part of every item's key. Raise it when what follows from the same model, audio and settings
 changes (features, voting, picker, file formats), or results of the former code are taken as ours.
 """
@@ -56,10 +62,14 @@ class TranscriptionConfig(BaseModel):
         time_offset_frames: Added to each note's frame; labels put an onset at the start of its
             frame, so half a frame centres the error.
         vote_stride_frames: Step between windows; null is 1 for short windows and half a window for
-            long ones.
+            long ones. Without effect on a network whose windows all say the same.
+        gate: Evaluate the pitch network only where the picker looks, in onset runs. The notes are
+            the same; of the probabilities kept, pitch is then zero elsewhere.
+        precision: Of the networks' arithmetic: `float32`, `bfloat16` (about twice as fast on a
+            processor with AVX512-BF16 or AMX; probabilities differ by some thousandths), or `auto`:
+            bfloat16 on CUDA.
         save_probabilities: Keep the networks' outputs beside the notes.
         device: `auto` is CUDA where present.
-        workers: Processes on a CPU; null is one per processor.
         audio_folder: A folder of audio to transcribe beside the test split; null is none.
     """
 
@@ -72,9 +82,10 @@ class TranscriptionConfig(BaseModel):
     drop_last_run: bool = False
     time_offset_frames: float = 0.0
     vote_stride_frames: int | None = Field(None, ge=1)
+    gate: bool = True
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     save_probabilities: bool = True
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    workers: int | None = Field(None, ge=1)
     audio_folder: str | None = None
 
     def decoding(self) -> dict[str, Any]:
@@ -106,6 +117,8 @@ class TranscriptionJob:
         audio_path: The audio file, or None to take frames from the store.
         store_folder: The FrameStore, when frames are taken from it.
         threads: CPU threads of this job; None is all.
+        model: Key of the weights that the thresholds in `picking` are for; others are refused. None
+            takes whatever is there.
     """
 
     recording_id: str
@@ -116,6 +129,7 @@ class TranscriptionJob:
     audio_path: Path | None = None
     store_folder: Path | None = None
     threads: int | None = 1
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -143,25 +157,32 @@ def transcribe_recording(job: TranscriptionJob) -> Transcript:
     Raises:
         AudioError: The audio cannot be used.
         StoreError: The store lacks the recording, or has another grid than the networks.
-        CheckpointError: A file of the transcriber is damaged.
+        CheckpointError: A file of the transcriber is damaged, or it was replaced meanwhile.
         StorageError: The disk refused.
     """
-    models = ModelFolder.open(job.models_folder)
+    models = ModelFolder.open(job.models_folder, job.model)
     key = _key(job, models)
     item_path = job.out_folder / ITEMS_FOLDER / f"{job.recording_id}.json"
     known = _known(item_path, key, job)
     if known is not None:
         return known
-    frames, duration_s, warnings = _frames(job, models)
-    probabilities = predict_both(models, frames, job.config, threads=job.threads)
-    grid = models.onset.features.grid
-    notes = pick_notes(*probabilities, grid.seconds_per_frame, job.picking)
+    seconds = models.onset.features.grid.seconds_per_frame
+    gate = job.picking.onset_threshold if job.config.gate else None
+    with _recording(job, models) as recording:
+        onset, pitch = predict_both(
+            models, recording, job.config, gate_threshold=gate, threads=job.threads
+        )
+        duration_s, warnings = recording.duration_s, recording.warnings
+    if _key(job, models) != key:
+        raise UserError(job.audio_path or _store_of(job), "changed while it was used", "Run again")
+    notes = pick_notes(onset, pitch, seconds, job.picking)
     item_path.unlink(missing_ok=True)
     write_res(job.out_folder / f"{job.recording_id}.res", notes)
     write_midi(job.out_folder / f"{job.recording_id}.mid", notes)
     outputs = job.out_folder / PROBABILITIES_FOLDER / f"{job.recording_id}.npz"
     if job.config.save_probabilities:
-        write_probabilities(outputs, *probabilities, grid.seconds_per_frame)
+        evaluated = np.ones(len(onset), bool) if gate is None else frames_in_runs(onset, gate)
+        write_probabilities(outputs, Probabilities(onset, pitch, evaluated, seconds))
     else:
         outputs.unlink(missing_ok=True)  # an earlier run's: they would not belong to these notes
     transcript = Transcript(job.recording_id, len(notes), duration_s, warnings, reused=False)
@@ -176,84 +197,60 @@ def arithmetic(config: TranscriptionConfig) -> tuple[torch.device, str]:
         ConfigError: A CUDA device was asked for and there is none.
     """
     device = resolve_device(config.device, "transcribe.device")
-    return device, resolve_precision("auto", device)
+    return device, resolve_precision(config.precision, device)
 
 
 def predict_both(
     models: ModelFolder,
-    frames: npt.NDArray[Any],
+    recording: RecordingFrames,
     config: TranscriptionConfig,
     *,
+    gate_threshold: float | None = None,
     threads: int | None = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return onset [frames] and pitch [frames, 88] probabilities of one recording."""
-    set_threads(threads)
-    device, precision = arithmetic(config)
-    onset, pitch = (
-        predict_frames(
-            _load_network(models.folder, task, models.key, str(device)),
-            frames,
-            models.onset if task == "onset" else models.pitch,
-            device=device,
-            precision=precision,
-            vote_stride_frames=config.vote_stride_frames,
-        )
-        for task in ("onset", "pitch")
-    )
-    return onset, pitch
+    """Return onset [frames] and pitch [frames, 88] probabilities of one recording.
 
-
-def write_probabilities(
-    path: Path,
-    onset: npt.NDArray[np.float32],
-    pitch: npt.NDArray[np.float32],
-    seconds_per_frame: float,
-) -> None:
-    """Keep both networks' outputs in half precision, with the time grid."""
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(
-            stream,
-            onset=onset.astype(np.float16),
-            pitch=pitch.astype(np.float16),
-            seconds_per_frame=seconds_per_frame,
-        )
-
-
-def read_probabilities(
-    path: Path,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], float]:
-    """Read what `write_probabilities` wrote.
-
-    Raises:
-        UserError: The file is missing or damaged.
+    Args:
+        models: The trained transcriber.
+        recording: Its frames.
+        config: Device, precision and voting.
+        gate_threshold: Lowest onset threshold that notes will be picked with: the pitch network is
+            evaluated in frames above it, and zero elsewhere. None evaluates it everywhere.
+        threads: CPU threads; None is all. The outcome does not depend on it.
     """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            onset, pitch = (stored[name].astype(np.float32) for name in ("onset", "pitch"))
-            return onset, pitch, float(stored["seconds_per_frame"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise UserError(
-            path,
-            f"cannot be read ({error})",
-            "Delete it and run `kedro run --pipelines transcribe`",
-        ) from error
+    device, precision = arithmetic(config)
+    count = set_threads(threads)
+    # One thread per product, several products at once: see `predict_frames`.
+    set_threads(1)
+    wanted, found = None, []
+    for task in ("onset", "pitch"):
+        probability = predict_frames(
+            _load_evaluator(models.folder, task, models.key, str(device), precision),
+            recording.frames,
+            device=device,
+            peak=recording.peak,
+            only=wanted,
+            vote_stride_frames=config.vote_stride_frames,
+            threads=count,
+            name=task,
+        )
+        found.append(probability)
+        if gate_threshold is not None:
+            wanted = frames_in_runs(probability, gate_threshold)
+    return found[0], found[1]
 
 
 def _given(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
-def _frames(
+def _recording(
     job: TranscriptionJob, models: ModelFolder
-) -> tuple[npt.NDArray[Any], float, tuple[str, ...]]:
+) -> AbstractContextManager[RecordingFrames]:
     spec = models.onset.features
     if job.audio_path is not None:
-        audio = read_audio(job.audio_path, sample_rate=spec.sample_rate, channels=spec.channels)
-        frames = extract_frames(audio.samples, spec)
-        return frames, len(audio.samples) / spec.sample_rate, audio.warnings
-    store = FrameStore.open(_store_of(job), spec)
-    frames = store.frames(job.recording_id)
-    return frames, len(frames) * spec.grid.seconds_per_frame, ()
+        return audio_frames(job.audio_path, spec, job.out_folder)
+    return nullcontext(stored_frames(FrameStore.open(_store_of(job), spec), job.recording_id))
 
 
 def _key(job: TranscriptionJob, models: ModelFolder) -> str:
@@ -264,6 +261,8 @@ def _key(job: TranscriptionJob, models: ModelFolder) -> str:
     else:
         content = FrameStore.open(_store_of(job)).entry(job.recording_id).content_sha256
     settings = job.config.model_dump(include={"vote_stride_frames", "save_probabilities"})
+    if job.config.save_probabilities:
+        settings["gate"] = job.config.gate  # the notes are the same, what is kept is not
     picking, (_, precision) = job.picking.model_dump(), arithmetic(job.config)
     return value_sha256([VERSION, models.key, content, picking, settings, precision])
 
@@ -290,11 +289,17 @@ def _known(item_path: Path, key: str, job: TranscriptionJob) -> Transcript | Non
 
 
 @functools.lru_cache(maxsize=4)
-def _load_network(folder: Path, task: str, key: str, device: str) -> FrameNetwork:
+def _load_evaluator(
+    folder: Path, task: str, key: str, device_name: str, precision: str
+) -> Evaluator:
     # The key makes retrained weights another entry.
     import torch
 
-    models = ModelFolder.open(folder)
-    if models.key != key:
-        raise UserError(folder, "changed while it was used", "Run again when training is done")
-    return models.load(task, torch.device(device))
+    from amt_pipeline.transcription.inference import prepare
+
+    models = ModelFolder.open(folder, key)
+    device = torch.device(device_name)
+    config = models.onset if task == "onset" else models.pitch
+    network = models.load(task, device)
+    ModelFolder.open(folder, key)  # still: what was loaded is what the key says
+    return prepare(network, config, device, precision)

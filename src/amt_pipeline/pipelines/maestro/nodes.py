@@ -42,6 +42,7 @@ def ingest_recordings(
     presets: dict[str, Any],
     features: dict[str, Any],
     ingest: dict[str, Any],
+    parallel: dict[str, Any],
     notes_folder: Path,
     frames_folder: Path,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
@@ -50,6 +51,7 @@ def ingest_recordings(
     Raises:
         ConfigError: The corpus that was located is not the one that the parameters name.
     """
+    from amt_pipeline.core.parallel import ParallelConfig
     from amt_pipeline.transcription.corpus_ingest import ingest_corpus
     from amt_pipeline.transcription.ingest import IngestConfig
     from amt_pipeline.transcription.parameters import (
@@ -68,9 +70,9 @@ def ingest_recordings(
         notes_folder=notes_folder,
         spec=resolve_features(presets[chosen], features),
         config=config,
+        parallel=ParallelConfig.model_validate(parallel),
     )
-    # Processes do not change what is read.
-    summary = {**result.summary, "ingest": config.model_dump(exclude={"workers"})}
+    summary = {**result.summary, "ingest": config.model_dump()}
     return result.manifest, result.quarantine, summary
 
 

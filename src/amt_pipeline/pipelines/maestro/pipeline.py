@@ -26,6 +26,7 @@ def create_pipelines() -> dict[str, Pipeline]:
             "presets": "params:presets",
             "features": "params:features",
             "ingest": "params:ingest",
+            "parallel": "params:parallel",
             "notes_folder": "notes_folder",
             "frames_folder": "frames_folder",
         },

@@ -10,14 +10,18 @@ from amt_pipeline.pipelines.tasks import open_task
 
 
 def train_network(checkpoints_folder: Path, **task_inputs: Any) -> dict[str, Any]:
-    """Train, or go on training, the task's network; return what the run says of itself."""
+    """Train, or go on training, the task's network, in one process or in several.
+
+    Returns:
+        What the run says of itself.
+    """
     from amt_pipeline.tracking import current_reporter
-    from amt_pipeline.training.loop import train
+    from amt_pipeline.training.launch import start_training
     from amt_pipeline.training.run import EVENTS_FOLDER
 
     task, _ = open_task(**task_inputs)
     with current_reporter(checkpoints_folder / EVENTS_FOLDER, task.name) as reporter:
-        return asdict(train(task, checkpoints_folder, reporter))
+        return asdict(start_training(task, checkpoints_folder, reporter))
 
 
 def draw_training(training: dict[str, Any]) -> Any:

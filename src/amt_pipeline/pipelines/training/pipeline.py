@@ -19,7 +19,11 @@ def create_pipelines() -> dict[str, Pipeline]:
         [
             Node(
                 train_network,
-                inputs={"checkpoints_folder": "checkpoints_folder", **TASK_INPUTS},
+                inputs={
+                    "checkpoints_folder": "checkpoints_folder",
+                    "records_folder": "records_folder",
+                    **TASK_INPUTS,
+                },
                 outputs="training",
                 name="train_network",
                 tags=["gpu"],

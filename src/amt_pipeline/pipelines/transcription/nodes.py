@@ -25,12 +25,14 @@ def tune_joint_thresholds(
     preset: PresetName,
     presets: dict[str, Any],
     transcribe: dict[str, Any],
+    parallel: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the pair of thresholds with the best note F1 on validation (or those given).
 
     Raises:
         StoreError: Frames or notes were made from other files than the manifest's.
     """
+    from amt_pipeline.core.parallel import ParallelConfig
     from amt_pipeline.transcription.joint import tune_thresholds
     from amt_pipeline.transcription.model_folder import ModelFolder
 
@@ -41,6 +43,7 @@ def tune_joint_thresholds(
         store_folder=frames_folder,
         notes_folder=notes_folder,
         config=_config(preset, presets, transcribe),
+        parallel=ParallelConfig.model_validate(parallel),
     )
 
 
@@ -53,6 +56,7 @@ def transcribe_recordings(
     preset: PresetName,
     presets: dict[str, Any],
     transcribe: dict[str, Any],
+    parallel: dict[str, Any],
 ) -> dict[str, Any]:
     """Transcribe the test split and, if one is named, a folder of audio; return the index.
 
@@ -60,6 +64,7 @@ def transcribe_recordings(
         MissingPredecessorError: The thresholds are of other networks than those chosen now.
         StoreError: Frames were made from other audio than the manifest's.
     """
+    from amt_pipeline.core.parallel import ParallelConfig
     from amt_pipeline.datasets.transcriptions import INDEX_NAME
     from amt_pipeline.transcription.run import remove_others, transcribe_folder, transcribe_split
 
@@ -70,6 +75,7 @@ def transcribe_recordings(
     # From here on until all is done, notes of two models may lie side by side.
     (transcripts_folder / INDEX_NAME).unlink(missing_ok=True)
     common: Any = {"models_folder": models_folder, "thresholds": joint, "config": config}
+    common["parallel"] = ParallelConfig.model_validate(parallel)
     if config.audio_folder is not None:
         outcome = transcribe_folder(
             Path(config.audio_folder), out_folder=transcripts_folder / "audio", **common
@@ -83,7 +89,11 @@ def transcribe_recordings(
 
 
 def score_transcripts(
-    transcripts: Path, manifest: pd.DataFrame, notes_folder: Path, scoring: dict[str, Any]
+    transcripts: Path,
+    manifest: pd.DataFrame,
+    notes_folder: Path,
+    scoring: dict[str, Any],
+    parallel: dict[str, Any],
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the scores per piece of the test split against its MIDI, and their means.
 
@@ -92,13 +102,15 @@ def score_transcripts(
     Raises:
         StoreError: Notes were made from other MIDI than the manifest's.
     """
+    from amt_pipeline.core.parallel import ParallelConfig
     from amt_pipeline.core.values import finite_or_none
     from amt_pipeline.transcription.parameters import ScoringConfig
     from amt_pipeline.transcription.split_scoring import score_split
 
     names = _split(manifest, "test", notes_folder=notes_folder)
     config = ScoringConfig.model_validate(scoring)
-    table, summary = score_split(transcripts, notes_folder, names, config)
+    where = ParallelConfig.model_validate(parallel)
+    table, summary = score_split(transcripts, notes_folder, names, config, where)
     logger.info(
         "Notes of %d test pieces: P %.4f, R %.4f, F1 %.4f (95 %% interval %.4f to %.4f)",
         len(table), summary["onset/precision"], summary["onset/recall"], summary["onset/f1"],

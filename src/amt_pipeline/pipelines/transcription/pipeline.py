@@ -25,6 +25,7 @@ SETTINGS = {
     "preset": "params:preset",
     "presets": "params:presets",
     "transcribe": "params:transcribe",
+    "parallel": "params:parallel",
 }
 
 
@@ -82,7 +83,7 @@ def _transcribe() -> Pipeline:
 def _test_notes() -> Pipeline:
     score = Node(
         score_transcripts,
-        inputs=["transcripts", "manifest", "notes_folder", "params:scoring"],
+        inputs=["transcripts", "manifest", "notes_folder", "params:scoring", "params:parallel"],
         outputs=["note_scores", "note_summary"],
         name="score_transcripts",
         tags=["cpu"],

@@ -1,0 +1,1 @@
+"""`export_tfrecords`: the windows of both tasks as TFRecords."""
