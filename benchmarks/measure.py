@@ -23,6 +23,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -195,11 +196,28 @@ def _child(factory: Callable[[], Work], sender: Any) -> None:
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         units = work()
         wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
-        peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        peak_mb = peak_kb * (1024 if sys.platform != "darwin" else 1) / 1e6
-        sender.send((float(units), wall_s, cpu_s, peak_mb))
+        sender.send((float(units), wall_s, cpu_s, _peak_mb()))
     except BaseException:  # whatever it is, the parent shows it
         sender.send(traceback.format_exc())
+    finally:
+        _end_workers()
+
+
+def _end_workers() -> None:
+    """End loky's worker processes, for whose next call this process would wait for minutes."""
+    if "joblib.externals.loky.reusable_executor" in sys.modules:
+        from joblib.externals.loky import get_reusable_executor
+
+        get_reusable_executor().shutdown(wait=True)
+
+
+def _peak_mb() -> float:
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # Not getrusage: a new process begins with the peak of the one that started it.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def arguments(description: str) -> argparse.Namespace:
