@@ -19,13 +19,14 @@ JOBS ?= 2
 PORT ?= 4141
 KILLS ?= 200
 SEED ?= 0
+EXAMPLES ?= 20000
 
 # Nothing is reported to anyone, whatever the machine's own settings say.
 export DO_NOT_TRACK := 1
 export KEDRO_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo test lint types contracts unit bench soak format viz notebook clean clean-data
+.PHONY: help setup demo test lint types contracts unit bench soak fuzz format viz notebook clean clean-data
 
 help: ## show this list
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -73,6 +74,9 @@ bench: setup ## run the benchmarks, write benchmarks/results.md (ARGS="--quick" 
 
 soak: setup ## kill every stage at random, many times (KILLS=200, SEED=0)
 	@OMP_NUM_THREADS=1 AMT_KILLS=$(KILLS) AMT_SEED=$(SEED) $(BIN)/pytest tests/faults -s
+
+fuzz: setup ## damage files of every format at random (EXAMPLES=20000)
+	@OMP_NUM_THREADS=1 AMT_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/fuzz/test_fuzz_readers.py $(ARGS)
 
 format: setup ## let ruff repair and format the code
 	@$(BIN)/ruff check --fix $(CODE)

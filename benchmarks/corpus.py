@@ -14,7 +14,8 @@ from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.transcription.note_table import write_note_table
 from amt_pipeline.transcription.notes import Notes
 from amt_pipeline.transcription.parameters import resolve_task
-from amt_pipeline.transcription.tasks import FrameTask, FrameTaskConfig
+from amt_pipeline.transcription.task_config import FrameTaskConfig
+from amt_pipeline.transcription.tasks import FrameTask
 
 PRESETS = Path(__file__).parents[1] / "conf/base/parameters_transcription_presets.yml"
 SHARE_OF_ONSET_FRAMES = 0.094

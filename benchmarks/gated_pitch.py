@@ -24,7 +24,7 @@ from amt_pipeline.features.extract import extract_frames
 from amt_pipeline.transcription.decode import VoteAccumulator
 from amt_pipeline.transcription.inference import Setting, WindowEvaluator, fold_batch_norms, prepare
 from amt_pipeline.transcription.predict import frame_peak, predict_frames, window_starts
-from amt_pipeline.transcription.tasks import FrameTaskConfig
+from amt_pipeline.transcription.task_config import FrameTaskConfig
 
 PLAIN_BATCH = 64
 """Windows per batch where nothing is shared: the fastest of 16, 64 and 256."""
@@ -32,7 +32,7 @@ PLAIN_BATCH = 64
 
 def main(quick: bool = False) -> list[Claim]:
     """Measure gating and sharing, each alone and both."""
-    seconds, repeats = (2.0, 1) if quick else (10.0, 3)
+    seconds, repeats = (2.0, 1) if quick else (6.0, 3)
     with tempfile.TemporaryDirectory() as name:
         piece = Path(name, "piece.flac")
         write_piece(piece, seconds)

@@ -32,8 +32,9 @@ from amt_pipeline.training.trainer import Trainer
 from amt_pipeline.transcription.corpus_ingest import ingest_corpus
 from amt_pipeline.transcription.demo import make_demo_corpus
 from amt_pipeline.transcription.ingest import IngestConfig
-from amt_pipeline.transcription.models import build_network
-from amt_pipeline.transcription.tasks import FrameTask, FrameTaskConfig
+from amt_pipeline.transcription.networks import build_network
+from amt_pipeline.transcription.task_config import FrameTaskConfig
+from amt_pipeline.transcription.tasks import FrameTask
 
 if TYPE_CHECKING:
     from torch import nn

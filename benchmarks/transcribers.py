@@ -16,9 +16,10 @@ from amt_pipeline.audio.render import render_notes
 from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.ranking.rank import BEST_FILE
 from amt_pipeline.training.checkpoints import CheckpointState, copy_checkpoint, save_checkpoint
-from amt_pipeline.transcription.models import FrameNetwork, build_network
+from amt_pipeline.transcription.models import FrameNetwork
+from amt_pipeline.transcription.networks import build_network
 from amt_pipeline.transcription.predict import touching, window_starts
-from amt_pipeline.transcription.tasks import FrameTaskConfig
+from amt_pipeline.transcription.task_config import FrameTaskConfig
 
 ONSETS_PER_S = 8.1
 """Frames with an onset per second of MAESTRO: 4.06 million in 43 million frames of 11.6 ms."""

@@ -20,7 +20,7 @@ from amt_pipeline.parameters import Parameters, check_parameters
 from amt_pipeline.pipeline_registry import register_pipelines
 from amt_pipeline.ranking.rank import RankingConfig
 from amt_pipeline.transcription.parameters import resolve_task
-from amt_pipeline.transcription.tasks import FrameTaskConfig
+from amt_pipeline.transcription.task_config import FrameTaskConfig
 from amt_pipeline.transcription.transcribe import TranscriptionConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -194,7 +194,7 @@ def test_training_table_is_that_of_the_presets(base: dict[str, Any]) -> None:
 
 
 def test_network_sizes_are_true(base: dict[str, Any]) -> None:
-    from amt_pipeline.transcription.models import build_network
+    from amt_pipeline.transcription.networks import build_network
 
     for preset in ("cpu", "reference"):
         sizes = []

@@ -26,7 +26,7 @@ from amt_pipeline.transcription.parameters import (
     resolve_transcription,
 )
 from amt_pipeline.transcription.record_export import ExportConfig
-from amt_pipeline.transcription.tasks import FrameTaskConfig
+from amt_pipeline.transcription.task_config import FrameTaskConfig
 from amt_pipeline.transcription.transcribe import TranscriptionConfig
 
 WHERE_TO_LOOK = "See conf/base/parameters_*.yml for what there is"

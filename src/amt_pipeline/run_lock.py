@@ -8,6 +8,7 @@ another); the second of two that share one is refused, and told who holds it.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import platform
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 LOCKS_FOLDER = ".locks"
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What file systems without locks say; filelock answers the second one itself."""
+
 
 class DataRootBusyError(UserError):
     """Another run does the same work on this data root."""
@@ -37,11 +41,11 @@ class RunLock:
 
     Args:
         data_root: Where the run reads and writes.
-        nodes: Names of its nodes.
+        nodes: Names of its nodes, in the order they run.
     """
 
     def __init__(self, data_root: Path, nodes: Iterable[str]) -> None:
-        self._folder, self._nodes = Path(data_root) / LOCKS_FOLDER, sorted(nodes)
+        self._folder, self._nodes = Path(data_root) / LOCKS_FOLDER, list(nodes)
         self._held: list[FileLock] = []
 
     def acquire(self) -> None:
@@ -79,7 +83,9 @@ class RunLock:
                 f"another run is at {node} here{_described(holder)}",
                 "Wait until it ends, stop it, or work in another place: --params data_root=...",
             ) from error
-        except NotImplementedError:
+        except (NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                raise
             logger.warning(
                 "%s: this file system has no locks; see to it that only one run writes here",
                 self._folder.parent,

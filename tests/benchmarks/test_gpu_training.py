@@ -10,7 +10,7 @@ import pytest
 import torch
 from corpus import open_task, preset_config, write_corpus
 
-from amt_pipeline.transcription.models import build_network
+from amt_pipeline.transcription.networks import build_network
 
 CPU = torch.device("cpu")
 SMALL: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 from corpus import preset_config
 
-from amt_pipeline.transcription.models import build_network
+from amt_pipeline.transcription.networks import build_network
 
 RUN = 21
 

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from amt_pipeline.core.files import (
     atomic_path,
     read_json,
     remove_leftovers,
+    scratch_folder,
     write_json,
     write_text,
 )
@@ -89,6 +92,43 @@ def test_killed_at_any_file_operation_leaves_all_or_nothing(
     assert all(name.startswith(TEMPORARY_PREFIX) for name in leftovers)
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def test_folder_that_goes_while_leftovers_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{TEMPORARY_PREFIX}x").touch()
+    look = os.scandir
+
+    def remove_and_look(path: object) -> object:
+        if str(path) == str(tmp_path / "b"):
+            shutil.rmtree(tmp_path / "b")
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", remove_and_look)
+    remove_leftovers(tmp_path, deep=True)
+    monkeypatch.undo()
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["a", "c"]
+
+
+def test_new_folder_that_is_taken_for_a_leftover_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, made = tempfile.mkdtemp, []
+
+    def make_and_lose(**place: str) -> str:
+        made.append(make(**place))
+        if len(made) == 1:
+            Path(made[0]).rmdir()
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_and_lose)
+    with scratch_folder(tmp_path) as folder:
+        assert folder.is_dir()
+    assert len(made) == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_file_appears_with_its_suffix_kept_meanwhile(tmp_path: Path) -> None:

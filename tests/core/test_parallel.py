@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from amt_pipeline.core.hashing import file_sha256
 from amt_pipeline.core.parallel import Failure, ParallelConfig, cpu_count, map_items, worker_count
 
 
-def run(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> Iterator[Any]:
+def run(
+    function: Callable[[Any], Any], items: Sequence[Any], workers: int
+) -> Generator[Any, None, None]:
     return map_items(function, items, label="Run", parallel=ParallelConfig(workers=workers))
 
 
@@ -59,6 +61,14 @@ def test_a_disk_that_refuses_ends_the_run(workers: int, tmp_path: Path) -> None:
         list(run(partial(write_text, text="x"), targets, workers))
 
 
+@pytest.mark.filterwarnings("error")
+def test_who_takes_no_more_outcomes_hears_no_warning(files: list[Path]) -> None:
+    outcomes = run(read_json, files * 4, 2)
+    assert next(outcomes)[0] in files
+    outcomes.close()  # as the end of a loop does that raises the error of a failure
+    assert list(outcomes) == []
+
+
 def test_items_come_back_as_they_finish(tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     wait = f"for i in $(seq 600); do [ -e '{flag}' ] && break; sleep 0.05; done; [ -e '{flag}' ]"
@@ -77,7 +87,7 @@ def test_workers_are_processes_with_one_thread_each() -> None:
 
 def test_one_worker_or_one_item_needs_no_process() -> None:
     assert list(run(os.readlink, ["/proc/self"], 4)) == [("/proc/self", str(os.getpid()))]
-    assert list(map_items(os.readlink, [], label="x")) == []
+    assert list(run(os.readlink, [], 4)) == []
 
 
 def test_a_killed_worker_is_named_with_a_remedy() -> None:

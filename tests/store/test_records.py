@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ def examples(count: int, seed: int = 0, layout: RecordLayout = LAYOUT) -> tuple[
 
 def test_bytes_are_those_that_tensorflow_makes(tmp_path: Path) -> None:
     tf = import_tensorflow()
-    # 127 integers: their length has the byte that marks their place.
-    for n_floats, n_integers in ((50, 7), (1, 1), (32, 127), (3000, 200)):
+    # 127 integers, 4064 floats: their lengths have a byte that looks like the largest integer.
+    for n_floats, n_integers in ((50, 7), (1, 1), (32, 127), (3000, 200), (4064, 1)):
         layout = RecordLayout("spec", n_floats, "label", n_integers)
         floats, integers = examples(3, layout=layout)
         write_records(tmp_path / "ours", RecordFrame(layout), [(floats, integers)])
@@ -74,6 +75,7 @@ def test_files_that_change_under_the_reader_are_named(tmp_path: Path) -> None:
     write_records(path, RecordFrame(LAYOUT), [examples(5)])
     records = open_records(tmp_path, ["a"], LAYOUT)
     whole = path.read_bytes()
+    assert len(records.read(np.array([0]))[0]) == 1
     path.write_bytes(whole[: len(whole) // 2])
     assert len(records.read(np.array([0]))[0]) == 1
     with pytest.raises(RecordError, match=r"a: changed while it was used \(\d+ bytes wanted, 0"):
@@ -84,3 +86,30 @@ def test_files_that_change_under_the_reader_are_named(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(RecordError, match=r"a: cannot be read"):
         open_records(tmp_path, ["a"], LAYOUT)
+
+
+def test_file_of_another_export_is_not_taken_for_the_one_that_was_indexed(tmp_path: Path) -> None:
+    frame = RecordFrame(LAYOUT)
+    for name in "ab":
+        write_records(tmp_path / name, frame, [examples(5)])
+    records = open_records(tmp_path, ["a", "b"], LAYOUT)
+    before = records.read(np.arange(5))
+    for name in "ab":
+        write_records(tmp_path / name, frame, [examples(5, seed=1)])
+    # What is open stays what it was.
+    assert np.array_equal(records.read(np.arange(5))[0], before[0])
+    with pytest.raises(RecordError, match=r"b: changed while it was used \(it is not the file"):
+        records.read(np.array([7]))
+
+
+def test_more_files_than_may_be_open_are_read(tmp_path: Path) -> None:
+    frame, names = RecordFrame(LAYOUT), [f"{number:03d}" for number in range(120)]
+    for number, name in enumerate(names):
+        write_records(tmp_path / name, frame, [examples(1, seed=number)])
+    kept = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, kept[1]))
+        floats, _ = open_records(tmp_path, names, LAYOUT).read(np.arange(120))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, kept)
+    assert all(np.array_equal(floats[n], examples(1, seed=n)[0][0]) for n in range(120))

@@ -17,6 +17,7 @@ from amt_pipeline.training.channel import (
     EVENTS_FILE,
     EventReader,
     EventWriter,
+    has_scalars,
     open_task,
     read_error,
     write_error,
@@ -59,6 +60,14 @@ def test_scalars_files_and_log_lines_arrive(
             reader.follow()
     assert listener.heard == [(3, {"train/loss": math.inf}), (str(tmp_path / "a.png"), "figures")]
     assert caplog.record_tuples == [("amt_pipeline.there", logging.INFO, "1 of 2")]
+
+
+def test_scalars_tell_that_training_has_begun(tmp_path: Path) -> None:
+    with EventWriter(tmp_path) as writer:
+        logging.getLogger("amt_pipeline.there").warning('{"scalars": 1}')
+        assert not has_scalars(tmp_path)
+        writer.scalars({"loss": 1.0}, 1)
+        assert has_scalars(tmp_path)
 
 
 def test_what_is_said_twice_or_half_is_heard_once(tmp_path: Path) -> None:

@@ -201,6 +201,13 @@ def test_the_feed_of_a_run_follows_the_settings(store_folder: Path) -> None:
         assert np.array_equal(feed.batch(0).inputs[1], [0])
 
 
+def test_a_finished_run_moves_no_frames(store_folder: Path) -> None:
+    task = MovableTask(store_folder, resident="always")
+    files = task.readers["train"]
+    with open_feed(task, task.make, range(2, 2), CPU):
+        assert task.readers["train"] is files
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("resident", ["auto", "never"])

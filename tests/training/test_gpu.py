@@ -12,6 +12,7 @@ import torch
 from amt_pipeline.ranking.evaluate import evaluate_checkpoints, mean_f1
 from amt_pipeline.training.checkpoints import list_checkpoints
 from amt_pipeline.training.loop import train
+from amt_pipeline.training.losses import count_outputs, weighted_cross_entropy
 
 pytestmark = [
     pytest.mark.gpu,
@@ -70,3 +71,15 @@ def test_evaluation_agrees_with_the_cpu(make_task: MakeTask, tmp_path: Path) -> 
         )
     ]
     assert scores[0] == pytest.approx(scores[1], abs=0.03)
+
+
+def test_the_loss_does_not_wait_for_the_device() -> None:
+    logits = torch.randn(3, 4, device="cuda")
+    targets = logits > 0
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss = weighted_cross_entropy(logits, targets, 2.0, None, count_outputs(targets))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert float(loss) > 0

@@ -27,7 +27,7 @@ from amt_pipeline.training.launch import (
 )
 from amt_pipeline.training.result import TrainingInterrupted
 from amt_pipeline.training.run import RESULT_FILE
-from amt_pipeline.training.worker import PEER_LOST, main
+from amt_pipeline.training.worker import PEER_LOST, PIPE_VARIABLE, main
 
 LAST = "step-0000016"
 TESTS = Path(__file__).resolve().parents[1]
@@ -102,6 +102,22 @@ def test_a_killed_process_costs_only_time(
         == (read_json(calm[0] / RESULT_FILE)["history"])
     )
     assert [step for step, _ in listener.heard] == [step for step, _ in calm[1].heard]
+
+
+def test_restart_is_asked_for_once_and_not_by_every_start(
+    shared_task: Callable[..., Any], calm: tuple[Path, Listener], tmp_path: Path
+) -> None:
+    start_training(shared_task(devices=1, epochs=1, learning_rate=0.5), tmp_path / "run")
+    (tmp_path / "run" / RESULT_FILE).unlink()
+    task = shared_task(trouble="kill", marker=str(tmp_path / "killed"), restart=True)
+    start_training(task, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run" / "previous").iterdir()] == ["001"]
+    files = "files.json"
+    for found in (list_checkpoints(tmp_path / "run"), list_checkpoints(calm[0])):
+        assert [path.name for path in found] == [f"step-{n:07d}" for n in (4, 8, 12, 16)]
+    weights = [read_json(folder / LAST / files)["model.safetensors"]
+               for folder in (tmp_path / "run", calm[0])]  # fmt: skip
+    assert weights[0] == weights[1]
 
 
 def test_a_mistake_in_one_process_is_raised_here(
@@ -222,6 +238,27 @@ def test_defects_keep_their_traceback(shared_task: Callable[..., Any], tmp_path:
 def test_a_worker_that_comes_too_late_does_nothing(file: str, tmp_path: Path) -> None:
     (tmp_path / file).touch()
     assert main([str(tmp_path / "spec.json")]) == 0
+
+
+@pytest.mark.parametrize("asked", [b"s", b""])
+def test_a_worker_that_took_the_wish_to_stop_ends_its_peers_too(
+    asked: bytes, tmp_path: Path
+) -> None:
+    # They may wait for it already; torchrun ends them only if it fails.
+    (tmp_path / "stop").touch()
+    reading, writing = os.pipe()
+    os.write(writing, asked)
+    if not asked:
+        os.close(writing)
+    found = subprocess.run(
+        [sys.executable, "-m", "amt_pipeline.training.worker", str(tmp_path / "spec.json")],
+        check=False, stdin=reading, env={**os.environ, PIPE_VARIABLE: "1"}, timeout=120,
+    )  # fmt: skip
+    if asked:
+        os.close(writing)
+    left = os.read(reading, 1)
+    os.close(reading)
+    assert (found.returncode, left) == (1, b"")
 
 
 def test_a_worker_without_its_specification_says_so(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from amt_pipeline.core.errors import ResumeError, StorageError
+from amt_pipeline.core.errors import CorpusError, ResumeError, StorageError
 from amt_pipeline.core.files import read_json, write_json
 from amt_pipeline.training.checkpoints import CheckpointState, list_checkpoints, save_checkpoint
 from amt_pipeline.training.run import (
@@ -116,6 +116,24 @@ def test_restart_sets_an_unfinished_run_aside(
     assert ("restart asked for" in caplog.text) is (identity == IDENTITY)
     # The same command would set the run that begins now aside as well.
     assert "go on without training.restart=true" in caplog.text
+
+
+def test_run_stays_in_its_place_when_the_new_one_cannot_read_its_data(finished: Path) -> None:
+    before = names(finished)
+
+    def unreadable() -> None:
+        raise CorpusError("records", "are of another export")
+
+    with pytest.raises(CorpusError, match="another export"):
+        find_resume_point(finished, identity=OTHER, total_steps=30, check=unreadable)
+    assert names(finished) == before
+    assert find_resume_point(finished, identity=OTHER, total_steps=30, check=lambda: None) is None
+    assert names(finished) == ["best", "previous"]
+
+
+def test_remedy_names_the_setting_as_it_is_typed(run: Path) -> None:
+    with pytest.raises(ResumeError, match=r"with onset\.training\.restart=true"):
+        find(run, {**OTHER, "name": "onset"})
 
 
 def test_a_finished_run_is_found_as_it_is(finished: Path) -> None:

@@ -25,7 +25,8 @@ from amt_pipeline.transcription.metadata import COLUMNS
 from amt_pipeline.transcription.note_files import write_midi
 from amt_pipeline.transcription.note_table import write_note_table
 from amt_pipeline.transcription.notes import Notes
-from amt_pipeline.transcription.tasks import FrameTask, FrameTaskConfig
+from amt_pipeline.transcription.task_config import FrameTaskConfig
+from amt_pipeline.transcription.tasks import FrameTask
 
 INLINE = ParallelConfig(workers=1)
 RATE_HZ = 16000

@@ -153,3 +153,12 @@ def test_disk_that_refuses_stops_the_run(make_corpus: Make, ingest: Ingest, tmp_
         ingest(root)
     with pytest.raises(StorageError):
         ingest(root, into="data/frames/recordings/below")
+
+
+def test_notes_folder_that_cannot_be_made_is_named(
+    make_corpus: Make, ingest: Ingest, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "notes").write_text("in the way")
+    with pytest.raises(StorageError, match="data/notes/"):
+        ingest(make_corpus(pieces=1, seconds=1.0))

@@ -89,3 +89,18 @@ def test_a_task_is_made_again_from_its_recipe(
     assert (again.describe(), again.training) == (task.describe(), task.training)
     assert again.fingerprint() == task.fingerprint()
     assert np.array_equal(again.training_windows(1).start, task.training_windows(1).start)
+
+
+def test_a_process_elsewhere_finds_records_given_by_a_relative_path(
+    make_config: Callable[..., Any],
+    make_task: Callable[..., Any],
+    frame_corpus: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    training = {"source": "tfrecords", "records_folder": "records"}
+    config = make_config("onset", training=training, input={"normalisation": "window"})
+    monkeypatch.chdir(tmp_path)
+    recipe = make_task(config, frame_corpus).recipe()
+    monkeypatch.chdir("/")
+    assert open_task(recipe).training.records_folder == str(tmp_path / "records")

@@ -17,7 +17,8 @@ from amt_pipeline.transcription.inference import (
     fold_batch_norms,
     prepare,
 )
-from amt_pipeline.transcription.models import FrameNetwork, build_network
+from amt_pipeline.transcription.models import FrameNetwork
+from amt_pipeline.transcription.networks import build_network
 
 CPU = torch.device("cpu")
 SMALL: dict[str, dict[str, Any]] = {

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from amt_pipeline.audio.io import read_audio
-from amt_pipeline.core.errors import AudioError, CorpusError, MidiError
+from amt_pipeline.core.errors import AudioError, CorpusError, MidiError, StorageError
 from amt_pipeline.core.hashing import file_sha256
 from amt_pipeline.features import spec as spec_module
 from amt_pipeline.features.extract import extract_blocks, extract_frames
@@ -111,6 +111,12 @@ def test_changed_midi_redoes_only_the_notes(job: IngestJob) -> None:
     assert changed(job, lambda: again.append(ingest_recording(job))) == NOTES
     assert (again[0].n_notes, again[0].reused) == (1, False)
     assert read_note_table(job.notes_folder / "piece-0.parquet").onset_s.tolist() == [0.25]
+
+
+def test_facts_that_cannot_be_replaced_are_named(job: IngestJob) -> None:
+    (job.notes_folder / "piece-0.json").mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"notes/piece-0\.json: cannot be written"):
+        ingest_recording(job)
 
 
 def test_changed_audio_redoes_the_frames(

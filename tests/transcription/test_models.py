@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.training.losses import weighted_cross_entropy
-from amt_pipeline.transcription.models import FrameNetwork, ModelConfig, build_network
+from amt_pipeline.transcription.models import FrameNetwork, ModelConfig
+from amt_pipeline.transcription.networks import build_network
 
 CQT = FeatureSpec()
 SMALL: dict[str, dict[str, Any]] = {

@@ -56,7 +56,9 @@ def test_transcription_tuning_and_scoring(
     tones: Callable[..., None],
     cluster: ParallelConfig,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # workers are elsewhere
     places = {
         "store_folder": frame_corpus.store_folder,
         "notes_folder": frame_corpus.notes_folder,
@@ -72,7 +74,7 @@ def test_transcription_tuning_and_scoring(
         store = {"store_folder": frame_corpus.store_folder, "out_folder": tmp_path / name}
         index = transcribe_split(pieces, **store, **common).index()
         audio = transcribe_folder(
-            tmp_path / "music", out_folder=tmp_path / name / "audio", **common
+            Path("music"), out_folder=tmp_path / name / "audio", **common
         ).index()
         table, summary = score_split(
             tmp_path / name, frame_corpus.notes_folder, pieces, ScoringConfig(), parallel

@@ -13,7 +13,7 @@ import yaml
 
 from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.parameters import check_parameters
-from amt_pipeline.transcription.models import build_network
+from amt_pipeline.transcription.networks import build_network
 from amt_pipeline.transcription.parameters import (
     choose_preset,
     merge,

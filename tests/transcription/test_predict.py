@@ -17,7 +17,8 @@ from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.transcription.decode import PickingConfig, pick_notes
 from amt_pipeline.transcription.inference import default_stride, prepare
 from amt_pipeline.transcription.model_folder import ModelFolder
-from amt_pipeline.transcription.models import ModelConfig, build_network
+from amt_pipeline.transcription.models import ModelConfig
+from amt_pipeline.transcription.networks import build_network
 from amt_pipeline.transcription.predict import (
     frame_peak,
     frames_in_runs,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from amt_pipeline.core.errors import CorpusError, StorageError, StoreError
-from amt_pipeline.core.parallel import ParallelConfig
+from amt_pipeline.core.parallel import ParallelConfig, map_items
 from amt_pipeline.store.tensorflow import import_tensorflow
 from amt_pipeline.transcription.record_export import ExportConfig, export_records
 from amt_pipeline.transcription.record_format import ExportManifest
@@ -214,3 +214,19 @@ def test_nothing_to_train_on_and_missing_frames_are_named(
 def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ExportConfig.model_validate(wrong)
+
+
+def test_workers_have_to_see_all_that_an_export_reads_and_writes(
+    task_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+
+    def watched(*args: Any, shared: Sequence[Path], **settings: Any) -> Any:
+        seen.extend(shared)
+        return map_items(*args, shared=shared, **settings)
+
+    monkeypatch.setattr("amt_pipeline.transcription.record_export.map_items", watched)
+    task = task_of("onset")
+    export_records(task, tmp_path, EXPORT, INLINE)
+    assert set(seen) == {tmp_path, task.store.folder, task.notes_folder}
+    assert all(folder.is_dir() for folder in seen)

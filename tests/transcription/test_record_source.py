@@ -159,6 +159,10 @@ def test_missing_and_damaged_exports_are_named(task_of: Make, tmp_path: Path) ->
     held.write_bytes(held.read_bytes()[:-1])
     with pytest.raises(RecordError, match=r"windows\.npz: is of another export, or damaged"):
         start()
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
+    with pytest.raises(RecordError, match=r"manifest\.json: is no manifest .*\(1 faults\)"):
+        start()
     (tmp_path / "manifest.json").write_text(json.dumps({"task": "onset"}))
     with pytest.raises(RecordError, match=r"manifest\.json: is no manifest"):
         start()
@@ -175,11 +179,11 @@ def test_window_that_no_record_holds_is_named(task_of: Make, tmp_path: Path) -> 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "moving runs": ({"labels": {"sampling": "runs"}, "training": RECORDS},
-                    "training.source", "Use labels.phase=fixed"),
+                    "training.source", "Use onset.labels.phase=fixed"),
     "folder of frames": ({"training": {"records_folder": "x"}},
-                         "training.records_folder", "Use training.source=tfrecords"),
+                         "training.records_folder", "Use onset.training.source=tfrecords"),
     "unknown peak": ({"training": {**RECORDS, "records_folder": "x"}},
-                     "input.normalisation", "Use input.normalisation=window"),
+                     "input.normalisation", "Use onset.input.normalisation=window"),
 }  # fmt: skip
 
 
@@ -241,6 +245,8 @@ def test_records_made_elsewhere_are_all_trained_on(
     name: str, key: str, ending: str, outside: Make, tmp_path: Path
 ) -> None:
     task, spectra, grades = outside(name, key=key, ending=ending)
+    # As a writer that was killed leaves it.
+    (tmp_path / "elsewhere" / f".tmp-part-2{ending}").write_bytes(b"half")
     orders = [task.training_windows(epoch).start.tolist() for epoch in (0, 1, 0)]
     assert orders[0] == orders[2] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(6))

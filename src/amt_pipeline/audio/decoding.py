@@ -24,6 +24,8 @@ SILENT_PEAK = 1e-5
 """Peak below which a recording is called silent; one step of 16 bits is 3e-5."""
 LOW_RATE_HZ = 16000
 """Source rates below lose the upper half of the piano's partials."""
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 1_000_000
+"""Source rates that are read. A block of 1 Hz would be gigabytes when it is resampled."""
 _LARGEST_SAMPLE = 1e18  # beyond, squares overflow float32
 _BLOCK_SAMPLES = 1 << 17  # half a megabyte: stays in the processor's cache
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile's SF_COUNT_MAX stands for an unknown length
@@ -34,7 +36,8 @@ def open_audio(path: Path) -> soundfile.SoundFile:
     """Open a file that a decoder knows, whose length is known and that is not visibly cut.
 
     Raises:
-        AudioError: The file is missing, empty, cut short, not audio, or without a length.
+        AudioError: The file is missing, empty, cut short, not audio, without a length, or of a
+            sample rate that no recording has.
     """
     try:
         if not path.is_file():
@@ -56,6 +59,13 @@ def open_audio(path: Path) -> soundfile.SoundFile:
     if stream.frames == 0:
         stream.close()
         raise AudioError(path, "holds no samples", "Leave it out, or fetch it again")
+    if not LOWEST_RATE_HZ <= stream.samplerate <= HIGHEST_RATE_HZ:
+        stream.close()
+        raise AudioError(
+            path,
+            f"declares {stream.samplerate} samples per second, which no recording has",
+            "Its header is damaged: fetch it again",
+        )
     if stream.frames >= _UNKNOWN_FRAMES:  # libsndfile cannot read such a FLAC to its end
         stream.close()
         raise AudioError(path, "does not declare its length", "Re-encode it to a file, not a pipe")

@@ -24,6 +24,11 @@ from amt_pipeline.core.errors import AudioError
 PIANO_PROGRAMS = (0, 1, 2, 3)
 """General MIDI programs: mellow grand, bright grand, electric grand, honky-tonk."""
 
+MIN_RATE_HZ, MAX_RATE_HZ = 400, 192_000
+"""Sample rates that are played; SoundFont 2.04, section 7.10, asks for 400 to 50000 Hz."""
+MAX_GAIN = 100.0
+"""No zone is amplified by more: the specification knows attenuation only."""
+
 # Generators of SoundFont 2.04, section 8.1.2.
 _CUTOFF, _ENVELOPE_TO_CUTOFF, _PAN, _HOLD, _DECAY, _RELEASE = 8, 11, 17, 35, 36, 38
 _INSTRUMENT, _KEYS, _ATTENUATION, _COARSE, _FINE, _SAMPLE = 41, 43, 48, 51, 52, 53
@@ -111,9 +116,19 @@ def parse_piano(data: bytes, program: int, *, where: str, remedy: str = "") -> t
         AudioError: The soundfont is damaged, or lacks the program.
     """
     try:
-        return tuple(_read_zones(_chunks(data), program))
-    except (KeyError, struct.error, ValueError) as error:
+        zones = tuple(_read_zones(_chunks(data), program))
+        if not all(map(_is_playable, zones)) or not zones:
+            raise ValueError("no zones, or one that cannot be played")
+    except (KeyError, IndexError, OverflowError, struct.error, ValueError) as error:
         raise AudioError(where, "not a readable soundfont", remedy) from error
+    return zones
+
+
+def _is_playable(zone: Zone) -> bool:
+    """Tell whether a zone's numbers are within what playing it takes."""
+    start, stop = zone.loop or (0, len(zone.wave))
+    pitched = 0 <= zone.root_pitch <= 256 and MIN_RATE_HZ <= zone.wave_rate <= MAX_RATE_HZ
+    return pitched and 0 <= start < stop <= len(zone.wave) and zone.gain <= MAX_GAIN
 
 
 def _chunks(data: bytes) -> dict[str, bytes]:
@@ -137,7 +152,7 @@ def _read_zones(chunks: dict[str, bytes], program: int) -> Iterator[Zone]:
     instruments = list(struct.iter_unpack("<20sH", chunks["inst"]))
     headers = list(struct.iter_unpack("<20sIIIIIBbHH", chunks["shdr"]))
     samples = np.frombuffer(chunks["smpl"], "<i2")
-    preset = next(i for i, p in enumerate(presets[:-1]) if p[1:3] == (program, 0))
+    preset = [p[1:3] for p in presets[:-1]].index((program, 0))
     for layer in _bags(chunks, "p", presets[preset][3], presets[preset + 1][3]):
         instrument = layer[_INSTRUMENT]
         first, behind = instruments[instrument][1], instruments[instrument + 1][1]

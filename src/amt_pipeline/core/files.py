@@ -135,10 +135,13 @@ def remove_leftovers(folder: str | os.PathLike[str], *, deep: bool = False) -> N
         folder: Where to look.
         deep: Look into the folders below, too.
     """
-    pattern = f"{TEMPORARY_PREFIX}*"
-    # As a list: the folders that are walked through are about to change.
-    for path in list(Path(folder).rglob(pattern) if deep else Path(folder).glob(pattern)):
-        _remove_if_abandoned(path)
+    # Not Path.rglob, which raises when another process removes a folder that it walks through.
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if name.startswith(TEMPORARY_PREFIX):
+                _remove_if_abandoned(Path(place, name))
+        # What is in the temporary folder of a living process is its own matter.
+        folders[:] = [name for name in folders if deep and not name.startswith(TEMPORARY_PREFIX)]
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:
@@ -188,8 +191,8 @@ def _new_folder(beside: Path, name: str) -> tuple[Path, int]:
     """Return a new folder, and the descriptor that holds the lock in it until closed."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{name}-", dir=beside))
-        folder.chmod(0o777 & ~_umask())
         try:
+            folder.chmod(0o777 & ~_umask())
             claim = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT)
         except FileNotFoundError:
             continue  # taken for a leftover before it was locked

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -101,7 +101,7 @@ def map_items(
     parallel: ParallelConfig = LOCAL,
     shared: Sequence[Path] = (),
     sources: Sequence[Path] = (),
-) -> Iterator[tuple[Item, Result | Failure]]:
+) -> Generator[tuple[Item, Result | Failure], None, None]:
     """Yield `(item, result or Failure)` for every item, in the order they finish.
 
     Args:
@@ -123,15 +123,17 @@ def map_items(
     with Progress(label, len(items), unit) as progress:
         folders = tuple(shared), tuple(sources)
         outcomes = _outcomes(partial(_run_one, function), jobs, parallel, label, folders)
-        for position, outcome in outcomes:
-            if isinstance(outcome, Failure) and isinstance(outcome.error, StorageError):
-                with warnings.catch_warnings():
-                    # That the other items are given up is what the error says.
-                    warnings.simplefilter("ignore")
-                    outcomes.close()
-                raise outcome.error
-            progress.advance()
-            yield items[position], outcome
+        try:
+            for position, outcome in outcomes:
+                if isinstance(outcome, Failure) and isinstance(outcome.error, StorageError):
+                    raise outcome.error
+                progress.advance()
+                yield items[position], outcome
+        finally:
+            with warnings.catch_warnings():
+                # Whoever takes no more outcomes knows that the other items are given up.
+                warnings.simplefilter("ignore")
+                outcomes.close()
 
 
 ORPHAN_CHECK_S = 0.2

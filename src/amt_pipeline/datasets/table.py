@@ -11,7 +11,8 @@ from kedro_datasets._typing import TablePreview
 
 from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.core.files import atomic_path
-from amt_pipeline.datasets.base import FileDataset
+from amt_pipeline.datasets.base import MAKE_AGAIN, FileDataset
+from amt_pipeline.store.tables import read_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,6 @@ def require_table_suffix(path: Path) -> None:
 def read_table(path: Path) -> pd.DataFrame:
     """Read a Parquet or CSV file, by its suffix; ids (`ID_COLUMNS`) are text in both."""
     import pandas as pd
-    from pyarrow import ArrowException
 
     if path.suffix.lower() == ".csv":
         table = pd.read_csv(path)
@@ -77,10 +77,7 @@ def read_table(path: Path) -> pd.DataFrame:
             # Read apart: pandas switches its words for missing values only for a whole file.
             table[ids] = pd.read_csv(path, usecols=ids, dtype=str, keep_default_na=False)[ids]
         return table
-    try:
-        return pd.read_parquet(path)
-    except ArrowException as error:  # not all of them are ValueErrors
-        raise ValueError(str(error)) from error
+    return read_parquet(path, MAKE_AGAIN)
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 Point = tuple[int, float, float]
 """Step, value, wall time in seconds since 1970."""
 
+MAX_STEP = 2**53
+"""Largest step in a CSV; numbers beyond are no longer exact."""
+
 _EVENT_FILE = "*tfevents*"
 _CSV_COLUMNS = ("step", "value", "wall_time")
 
@@ -76,7 +79,7 @@ def _csv_points(path: Path) -> list[Point]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(path, f"cannot be read as CSV ({error})") from error
     names = [name.strip().lower().replace(" ", "_") for name in rows[0]] if rows else []
-    if len(rows) < 2:
+    if not any(rows[1:]):
         raise UserError(path, "holds no curve", "Export it again from TensorBoard")
     missing = [name for name in _CSV_COLUMNS if name not in names]
     if missing:
@@ -93,7 +96,7 @@ def _csv_points(path: Path) -> list[Point]:
 def _csv_point(path: Path, number: int, row: list[str], where: Sequence[int]) -> Point:
     try:
         step, value, wall_time = (float(row[index]) for index in where)
-        if not step.is_integer() or not math.isfinite(wall_time):
+        if not step.is_integer() or abs(step) > MAX_STEP or not math.isfinite(wall_time):
             raise ValueError("the step is not a whole number, or the time is not finite")
     except (ValueError, IndexError) as error:
         raise UserError(
@@ -112,7 +115,11 @@ def _event_points(path: Path, tag: str | None) -> list[Point]:
     if not curves:
         raise UserError(path, "holds no scalars", "Give the event file of the validation")
     if tag is None and len(curves) > 1:
-        raise UserError(path, f"holds several curves: {tags}", "Say which one with the tag")
+        raise UserError(
+            path,
+            f"holds several curves: {tags}",
+            "Say which one: --params curve.tag=NAME, or --tag NAME",
+        )
     chosen = tag if tag is not None else next(iter(curves))
     if chosen not in curves:
         raise UserError(path, f"holds no curve {chosen!r}", f"There is: {tags}")
@@ -148,7 +155,12 @@ def _scalars(file: Path) -> Iterator[tuple[str, Point]]:
         for value in event.summary.value:
             if value.metadata.plugin_data.plugin_name == "scalars":
                 scalar_tags.add(value.tag)
-            number_or_none = _scalar(value, value.tag in scalar_tags)
+            try:
+                number_or_none = _scalar(value, value.tag in scalar_tags)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise UserError(
+                    file, f"record {number} holds no number under {value.tag!r}", "Write it again"
+                ) from error
             if number_or_none is not None:
                 yield value.tag, (int(event.step), number_or_none, float(event.wall_time))
 
@@ -163,6 +175,9 @@ def _scalar(value: Any, declared: bool) -> float | None:
     if declared and value.HasField("tensor"):
         from tensorboard.util.tensor_util import make_ndarray
 
+        # One number may stand for a tensor of any size, which would be filled with it.
+        if any(dimension.size != 1 for dimension in value.tensor.tensor_shape.dim):
+            raise ValueError("more than one number")
         return float(make_ndarray(value.tensor).item())
     return None
 

@@ -111,6 +111,6 @@ class EvaluationCache:
                 key=np.array(f"{self.key}-{weights_sha256}"),
                 complete=np.array(evaluation.complete),
                 units=np.array(list(evaluation.units), np.str_),
-                positive=np.array([h.positive for h in histograms], np.int32).reshape(-1, N_BINS),
-                negative=np.array([h.negative for h in histograms], np.int32).reshape(-1, N_BINS),
+                positive=np.array([h.positive for h in histograms], np.int64).reshape(-1, N_BINS),
+                negative=np.array([h.negative for h in histograms], np.int64).reshape(-1, N_BINS),
             )

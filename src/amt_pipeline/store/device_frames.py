@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK_FRAMES = 8192
-"""Frames per transfer: 12 MB of the reference's features, in page-locked memory where it pays."""
+"""Frames per transfer: 12 MB of the reference's features."""
 
 
 def frames_bytes(reader: WindowReader) -> int:

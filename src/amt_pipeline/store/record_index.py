@@ -91,7 +91,7 @@ def open_records(folder: Path, names: Sequence[str], layout: RecordLayout) -> Re
             raise RecordError(folder, "changed while it was read", "Run again when it is complete")
         index = _joined(layout, names, walked)
         _store(folder / INDEX_FILE, key, index)
-    return RecordFiles(folder, index)
+    return RecordFiles(folder, index, [(size, time_ns) for size, time_ns, _ in stats])
 
 
 def _walk_files(

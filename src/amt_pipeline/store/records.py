@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -24,6 +24,7 @@ import numpy.typing as npt
 from amt_pipeline.core.errors import RecordError
 from amt_pipeline.core.files import atomic_path
 from amt_pipeline.store.tensorflow import import_tensorflow
+from amt_pipeline.store.windows import open_limit
 
 if TYPE_CHECKING:
     from amt_pipeline.store.record_index import RecordIndex
@@ -39,9 +40,6 @@ HEAD_BYTES = 12
 
 LARGEST_INTEGER = 127
 """Integers up to this take one byte each, which makes all records of a layout equally long."""
-
-MAX_OPEN = 256
-"""Files kept open for reading; the system often allows 1024 in all."""
 
 Examples = tuple[npt.NDArray[np.float32], npt.NDArray[np.integer[Any]]]
 """Floats [n, n_floats] and integers [n, n_integers] of n records."""
@@ -97,19 +95,23 @@ class RecordFrame:
     def __init__(self, layout: RecordLayout) -> None:
         tf = import_tensorflow()
         self.layout = layout
-        floats = np.ones(layout.n_floats, "<f4")
-        integers = np.full(layout.n_integers, LARGEST_INTEGER)
-        lists = {
-            layout.floats_key: tf.train.Feature(float_list=tf.train.FloatList(value=floats)),
-            layout.integers_key: tf.train.Feature(int64_list=tf.train.Int64List(value=integers)),
-        }
-        example = tf.train.Example(features=tf.train.Features(feature=lists))
-        data = example.SerializeToString(deterministic=True)
-        self._bytes = np.frombuffer(data, np.uint8)
-        # The last place where the numbers could lie is where they do: no byte of what follows
-        # (a tag, or nothing) can continue them, while a length before them may look like one.
-        self._floats = _place_of(data, floats.tobytes())
-        self._integers = _place_of(data, bytes([LARGEST_INTEGER]) * layout.n_integers)
+
+        def serialized(byte: int, integer: int) -> npt.NDArray[np.uint8]:
+            floats = np.full(4 * layout.n_floats, byte, np.uint8).view("<f4")
+            integers = np.full(layout.n_integers, integer)
+            lists = {
+                layout.floats_key: tf.train.Feature(float_list=tf.train.FloatList(value=floats)),
+                layout.integers_key: tf.train.Feature(
+                    int64_list=tf.train.Int64List(value=integers)
+                ),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=lists))
+            return np.frombuffer(example.SerializeToString(deterministic=True), np.uint8)
+
+        # The numbers are the bytes that change with them; a length may look like one of them.
+        self._bytes = serialized(1, 0)
+        self._floats = _differing(self._bytes, serialized(2, 0))
+        self._integers = _differing(self._bytes, serialized(1, LARGEST_INTEGER))
 
     @property
     def record_bytes(self) -> int:
@@ -131,9 +133,9 @@ class RecordFrame:
         return [row.tobytes() for row in rows]
 
 
-def _place_of(data: bytes, part: bytes) -> slice:
-    first = data.rindex(part)
-    return slice(first, first + len(part))
+def _differing(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> slice:
+    at = np.flatnonzero(one != other)
+    return slice(int(at[0]), int(at[-1]) + 1)
 
 
 def write_records(path: Path, frame: RecordFrame, batches: Iterable[Examples]) -> int:
@@ -174,19 +176,25 @@ class RecordFiles:
     Args:
         folder: Where the files lie.
         index: What is in them; see `record_index.open_records`.
+        stats: Size and time of modification of each file, as it was indexed.
     """
 
-    def __init__(self, folder: Path, index: RecordIndex) -> None:
+    def __init__(self, folder: Path, index: RecordIndex, stats: Sequence[tuple[int, int]]) -> None:
         self.folder, self.index, self.layout = folder, index, index.layout
         self._first = np.cumsum([0, *index.counts])
 
-        @functools.lru_cache(maxsize=MAX_OPEN)
+        @functools.lru_cache(maxsize=open_limit())
         def opened(number: int) -> FileIO:
             path = folder / index.names[number]
             try:
-                return path.open("rb", buffering=0)
+                file = path.open("rb", buffering=0)
             except OSError as error:
                 raise _changed(path, str(error.strerror or error)) from error
+            status = os.fstat(file.fileno())
+            # All records are equally long: those of another export would be read as if indexed.
+            if (status.st_size, status.st_mtime_ns) != stats[number]:
+                raise _changed(path, "it is not the file that was indexed")
+            return file
 
         self._opened = opened
 
@@ -226,8 +234,9 @@ class RecordFiles:
 
     def _data(self, file: int, offset: int, length: int) -> bytes:
         path = self.folder / self.index.names[file]
+        opened = self._opened(file)  # held, so that no other thread's opening closes it
         try:
-            data = os.pread(self._opened(file).fileno(), length, offset + HEAD_BYTES)
+            data = os.pread(opened.fileno(), length, offset + HEAD_BYTES)
         except OSError as error:
             raise _changed(path, str(error.strerror or error)) from error
         if len(data) != length:

@@ -97,7 +97,7 @@ class WindowReader:
         self.n_frames = np.array([entry.n_frames for entry in entries], np.int64)
         channels = store.spec.channels
         self.peak = np.array([entry.peak for entry in entries], np.float32).reshape(-1, channels)
-        self._files = _OpenFiles(store, entries, max_open or _open_limit())
+        self._files = _OpenFiles(store, entries, max_open or open_limit())
         # A file that one thread closes must not be read by another one, whose number it then had.
         self._lock = threading.Lock()
 
@@ -195,7 +195,8 @@ class _OpenFiles:
         )
 
 
-def _open_limit() -> int:
+def open_limit() -> int:
+    """Return how many files one reader keeps open: a quarter of what the process may open."""
     import resource
 
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -134,6 +134,15 @@ class EventReader(Closing):
         self._stream.close()
 
 
+def has_scalars(folder: Path) -> bool:
+    """Return whether the main process has passed scalars on, in this start or one before.
+
+    There are scalars before the first checkpoint.
+    """
+    with (folder / EVENTS_FILE).open("rb") as stream:
+        return any(line.startswith(b'{"scalars"') for line in stream)
+
+
 def open_channel(folder: Path, folder_of_run: Path, task: Task) -> Path:
     """Empty the folder and write what the processes begin with; return the specification's path.
 

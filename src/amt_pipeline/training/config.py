@@ -49,7 +49,8 @@ class TrainingConfig(BaseModel):
         devices: Processes on each machine that share every batch: one per GPU, or CPU processes;
             `auto` is all GPUs of this machine, or one process without.
         nodes: Machines that train together, each with as many devices.
-        endpoint: `host:port` at which they meet, on this machine; null is its name and a free port.
+        endpoint: `host:port` at which several machines meet, on this one; null is its name and a
+            free port.
         max_restarts: How often all processes begin again from the last checkpoint after one died.
     """
 

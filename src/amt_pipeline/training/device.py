@@ -57,8 +57,13 @@ def set_threads(threads: int | None = None) -> int:
     """Set torch's CPU threads: as asked, else OMP_NUM_THREADS, else one per usable processor."""
     import torch
 
-    # OpenMP allows a list, one number per nesting level.
-    from_environment = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    count = threads or (int(from_environment) if from_environment.isdecimal() else 0) or cpu_count()
+    count = threads or asked_threads() or cpu_count()
     torch.set_num_threads(count)
     return count
+
+
+def asked_threads() -> int | None:
+    """Return what OMP_NUM_THREADS asks for; None where it is unset or no number."""
+    # OpenMP allows a list, one number per nesting level.
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) else None

@@ -2,7 +2,8 @@
 
 They share every batch: each takes its rows of the batch that one process would train on, and what
 they send each other is sums. So any number of processes computes what one would, up to the order in
-which numbers are added. On CUDA they talk by NCCL, on the CPU by gloo.
+which numbers are added; but for dropout, which each draws for its own rows. On CUDA they talk by
+NCCL, on the CPU by gloo.
 """
 
 from __future__ import annotations

@@ -181,8 +181,10 @@ def open_feed(
     Raises:
         ConfigError: `training.resident` is `always` and the frames cannot be held on the device.
     """
+    # Of a finished run nothing is read any more.
+    resident: Resident = task.training.resident if steps else "never"
     with (
-        frames_on_device(task, device, task.training.resident),
+        frames_on_device(task, device, resident),
         BatchFeed(make, steps, device) as feed,
     ):
         yield feed

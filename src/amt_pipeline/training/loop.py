@@ -44,7 +44,12 @@ READ_EVERY_STEPS = {"cpu": 1, "cuda": 10}
 
 
 def train(
-    task: Task, folder: Path, reporter: Reporter | None = None, group: Group = ALONE
+    task: Task,
+    folder: Path,
+    reporter: Reporter | None = None,
+    group: Group = ALONE,
+    *,
+    begun: bool = False,
 ) -> TrainingResult:
     """Train a task's network, or go on where a former start stopped.
 
@@ -53,6 +58,8 @@ def train(
         folder: Where checkpoints and the result go.
         reporter: Who is told of scalars, by the main process; nobody by default.
         group: The processes that share each batch; all of them call this.
+        begun: Whether the same command has trained already, before a process died: then what
+            `training.restart` asks for is done, and the run in `folder` is the one to go on with.
 
     Returns:
         The result, also in `training.json`.
@@ -66,7 +73,8 @@ def train(
     """
     config = task.training
     run = _Run(task, folder, reporter or NullReporter(), group)
-    first_step, total_steps, size = run.resume(), run.total_steps, config.batch_size
+    restart = config.restart and not begun
+    first_step, total_steps, size = run.resume(restart), run.total_steps, config.batch_size
     read_every = READ_EVERY_STEPS[run.trainer.device.type]
     # Scalars are reported at every save too, so that a resumed run reports the same ones.
     saves = {*range(config.save_every_steps, total_steps, config.save_every_steps), total_steps}
@@ -99,7 +107,7 @@ def train(
                     task.label,
                     f"stopped at step {done} of {total_steps}, saved in {folder}",
                     "Run the same command again to go on"
-                    + (", without training.restart=true" if config.restart else ""),
+                    + (f", without {task.name}.training.restart=true" if config.restart else ""),
                 )
 
     result = group.from_main(run.finish)
@@ -135,10 +143,14 @@ class _Run:
         self.trainer = Trainer(task, device, precision, group)
         self.history: list[dict[str, float]] = []
 
-    def resume(self) -> int:
-        """Load the newest whole checkpoint, if there is one; return the step to go on from."""
+    def resume(self, restart: bool) -> int:
+        """Load the newest whole checkpoint, if there is one; return the step to go on from.
+
+        Args:
+            restart: Set an unfinished run aside instead.
+        """
         task, trainer, first_step = self.task, self.trainer, 0
-        checkpoint = self.group.from_main(self._find_checkpoint)
+        checkpoint = self.group.from_main(lambda: self._find_checkpoint(restart))
         if checkpoint is not None:
             first_step = read_state(checkpoint).step
             self.history = load_training_state(checkpoint, trainer.network, trainer.optimiser)
@@ -152,12 +164,14 @@ class _Run:
         self._reported = first_step, 0.0, time.monotonic()
         return first_step
 
-    def _find_checkpoint(self) -> Path | None:
+    def _find_checkpoint(self, restart: bool) -> Path | None:
         found = find_resume_point(
             self.folder,
             identity=self.identity,
             total_steps=self.total_steps,
-            restart=self.task.training.restart,
+            restart=restart,
+            # Data that cannot be read must not cost a finished run its place.
+            check=lambda: self.make_batch(0),
         )
         try:
             remove_leftovers(self.folder)

@@ -24,7 +24,8 @@ def weighted_cross_entropy(
         count: What the sum is divided by; None is the number of outputs that count. Processes that
             share a batch give that of the whole batch: the sum of their losses is its mean.
     """
-    weight = None if pos_weight is None else torch.tensor(pos_weight, device=logits.device)
+    # Filled there: a number that is copied to a GPU waits until that has done all work before.
+    weight = None if pos_weight is None else torch.full((), pos_weight, device=logits.device)
     losses = functional.binary_cross_entropy_with_logits(
         logits.float(), targets.float(), pos_weight=weight, reduction="none"
     )
@@ -37,7 +38,7 @@ def weighted_cross_entropy(
 def count_outputs(targets: Tensor, valid: Tensor | None = None) -> Tensor:
     """Return how many outputs count."""
     if valid is None:
-        return torch.tensor(targets.numel(), device=targets.device)
+        return torch.full((), targets.numel(), device=targets.device)
     return valid.expand_as(targets).sum()
 
 

@@ -18,7 +18,7 @@ from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.core.parallel import cpu_count
 from amt_pipeline.training.channel import STOP_FILE
 from amt_pipeline.training.config import TrainingConfig
-from amt_pipeline.training.device import resolve_device
+from amt_pipeline.training.device import asked_threads, resolve_device
 from amt_pipeline.training.worker import PIPE_VARIABLE, STOP_BYTE
 
 logger = logging.getLogger(__name__)
@@ -132,13 +132,15 @@ def plan_processes(config: TrainingConfig) -> Plan:
         problem = f"contradicts training.device={config.device}, which names one of them"
         raise ConfigError(setting, problem, "Use training.device=cuda")
     # Alone on its machine, torchrun takes a port when it needs one: none is lost to others before.
-    endpoint = f"{socket.gethostname()}:{_free_port()}" if config.nodes > 1 else "localhost:0"
+    endpoint = "localhost:0"
+    if config.nodes > 1:
+        endpoint = config.endpoint or f"{socket.gethostname()}:{_free_port()}"
     return Plan(
         nodes=config.nodes,
         processes=processes,
-        threads=config.threads or _asked_threads() or max(1, cpu_count() // processes),
+        threads=config.threads or asked_threads() or max(1, cpu_count() // processes),
         max_restarts=config.max_restarts,
-        endpoint=config.endpoint or endpoint,
+        endpoint=endpoint,
         run_id=uuid.uuid4().hex[:8],
     )
 
@@ -208,11 +210,6 @@ class Members(Closing):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def _asked_threads() -> int | None:
-    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isdecimal() and int(first) else None
 
 
 def _free_port() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,12 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def find_resume_point(
-    folder: Path, *, identity: dict[str, Any], total_steps: int, restart: bool = False
+    folder: Path,
+    *,
+    identity: dict[str, Any],
+    total_steps: int,
+    restart: bool = False,
+    check: Callable[[], object] | None = None,
 ) -> Path | None:
     """Return the newest whole checkpoint to go on from, or None to begin anew.
 
@@ -52,6 +58,7 @@ def find_resume_point(
         identity: What the checkpoints must have been made with.
         total_steps: Where this start would end.
         restart: Set an unfinished run aside.
+        check: Called before a run is set aside; what it raises leaves that run in its place.
 
     Raises:
         ResumeError: An unfinished run with other hyper-parameters lies here; they are named.
@@ -73,8 +80,10 @@ def find_resume_point(
             folder,
             f"holds an unfinished run at step {state.step} with other settings "
             f"({'; '.join(changes)})",
-            "Give those settings to resume it, or set it aside with training.restart=true",
+            f"Give those settings to resume it, or set it aside with {_setting(identity)}=true",
         )
+    if check is not None:
+        check()
     place = set_aside(folder)
     what = "; ".join(changes) or "restart asked for"
     logger.warning(
@@ -82,10 +91,16 @@ def find_resume_point(
     )
     if restart and not finished:
         logger.warning(
-            "Should this run be stopped, go on without training.restart=true: with it, the next "
-            "start sets this run aside too"
+            "Should this run be stopped, go on without %s=true: with it, the next start sets this "
+            "run aside too",
+            _setting(identity),
         )
     return None
+
+
+def _setting(identity: dict[str, Any]) -> str:
+    """Return the parameter that sets a run aside, as it is typed: with the task's name."""
+    return ".".join([*filter(None, [identity.get("name")]), "training.restart"])
 
 
 def newest_whole_checkpoint(folder: Path) -> Path | None:

@@ -94,7 +94,7 @@ class Trainer:
                     self.task.label,
                     f"the loss is {loss} at step {position}",
                     "Lower training.learning_rate, or set training.gradient_clip, "
-                    "and begin anew with training.restart=true",
+                    f"and begin anew with {self.task.name}.training.restart=true",
                 )
         self._n_losses += len(losses)
         self._unread = []

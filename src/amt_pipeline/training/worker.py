@@ -86,12 +86,16 @@ def _work(folder: Path, spec: dict[str, Any]) -> None:
                     "checkpoint (restart %d of %d)",
                     task.label, restart, task.training.max_restarts,
                 )  # fmt: skip
-            train(task, Path(spec["folder"]), events, group)
+            begun = channel.has_scalars(folder)
+            train(task, Path(spec["folder"]), events, group, begun=begun)
 
 
 def _obey_launcher() -> None:
     """Watch standard input: a byte asks to stop and save; its end says that nobody waits for us."""
-    if select.select([0], [], [], 0)[0] and not os.read(0, 1):
+    if select.select([0], [], [], 0)[0]:
+        # Taken, so that the next start finds the file `stop` and no byte. Nobody else sees the
+        # byte, and who was faster waits for this process: as it fails, torchrun ends them all.
+        os.read(0, 1)
         os._exit(1)
 
     def watch() -> None:

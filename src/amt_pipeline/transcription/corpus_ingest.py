@@ -80,7 +80,6 @@ def ingest_corpus(
     for warning in reading.warnings:
         logger.warning("%s", warning)
     FrameStore.create(store_folder, spec)
-    notes_folder.mkdir(parents=True, exist_ok=True)
     rows = cast(list[dict[str, Any]], reading.manifest.to_dict("records"))
     jobs = [IngestJob(row, store_folder, notes_folder, spec, config.pedal) for row in rows]
     done: dict[str, IngestedRecording] = {}

@@ -34,7 +34,7 @@ from amt_pipeline.transcription.models import FrameNetwork, RecurrentNetwork
 from amt_pipeline.transcription.shared_maps import SharedTrunk
 
 if TYPE_CHECKING:
-    from amt_pipeline.transcription.tasks import FrameTaskConfig
+    from amt_pipeline.transcription.task_config import FrameTaskConfig
 
 WINDOW_BATCH_FRAMES = 600
 """Input frames per batch of windows: the maps of more do not stay in a core's cache."""

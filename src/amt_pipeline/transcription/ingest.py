@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from amt_pipeline.audio.io import stream_audio
-from amt_pipeline.core.errors import CorpusError, UserError
+from amt_pipeline.core.errors import CorpusError, UserError, storage_error
 from amt_pipeline.core.files import read_json, write_json
 from amt_pipeline.core.hashing import file_sha256
 from amt_pipeline.features.extract import extract_blocks
@@ -164,7 +164,10 @@ def _notes(job: IngestJob, audio_duration_s: float) -> tuple[dict[str, Any], boo
     checked = check_recording(job.row, audio_duration_s, pedal=job.pedal)
     if _stat(path) != stat:
         raise CorpusError(path, "changed while it was read", "Run again when it is complete")
-    facts_path.unlink(missing_ok=True)
+    try:
+        facts_path.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(facts_path, error) from error
     write_note_table(table_path, checked.notes)
     facts = {
         "key": key,

@@ -28,7 +28,7 @@ from amt_pipeline.training.checkpoints import (
     read_state,
     verify_checkpoint,
 )
-from amt_pipeline.transcription.tasks import EvaluationConfig, FrameTaskConfig
+from amt_pipeline.transcription.task_config import EvaluationConfig, FrameTaskConfig
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +98,7 @@ class ModelFolder:
 
     def load(self, task: str, device: torch.device) -> FrameNetwork:
         """Return a network with its weights, on a device, ready to predict."""
-        from amt_pipeline.transcription.models import build_network
+        from amt_pipeline.transcription.networks import build_network
 
         config = self.onset if task == "onset" else self.pitch
         network = build_network(config.features, config.model)

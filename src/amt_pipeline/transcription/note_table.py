@@ -7,6 +7,7 @@ from pathlib import Path
 
 from amt_pipeline.core.errors import StoreError
 from amt_pipeline.core.files import atomic_path
+from amt_pipeline.store.tables import read_parquet
 from amt_pipeline.transcription.notes import Notes
 
 
@@ -22,13 +23,11 @@ def read_note_table(path: str | PathLike[str]) -> Notes:
     Raises:
         StoreError: The file is missing or damaged.
     """
-    import pandas as pd
-    from pyarrow import ArrowException
-
     remedy = "Run the ingest pipeline again; it redoes only what is missing"
     if not Path(path).is_file():
         raise StoreError(path, "no such note table", remedy)
+    remedy = f"Delete it. {remedy}"
     try:
-        return Notes.from_frame(pd.read_parquet(path))
-    except (ArrowException, OSError, ValueError, KeyError) as error:
-        raise StoreError(path, f"cannot be read ({error})", f"Delete it. {remedy}") from error
+        return Notes.from_frame(read_parquet(path, remedy))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StoreError(path, f"cannot be read ({error})", remedy) from error

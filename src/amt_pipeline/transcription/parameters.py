@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.ranking.rank import RankingConfig
-from amt_pipeline.transcription.tasks import FrameTaskConfig
+from amt_pipeline.transcription.task_config import FrameTaskConfig
 from amt_pipeline.transcription.transcribe import TranscriptionConfig
 
 logger = logging.getLogger(__name__)

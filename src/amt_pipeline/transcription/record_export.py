@@ -93,7 +93,8 @@ def export_records(
             if (own := _jobs(task, text, split, folder, export.shards))
         }
         _make_room(folder, jobs, frame.record_bytes)
-        files = _write_all([job for own in jobs.values() for job in own], parallel, folder)
+        every = [job for own in jobs.values() for job in own]
+        files = _write_all(every, parallel, (folder, task.store.folder, task.notes_folder))
     finally:
         open_job_task.cache_clear()
     manifest = ExportManifest(
@@ -187,13 +188,13 @@ def _make_room(folder: Path, jobs: dict[ExportSplit, list[RecordJob]], record_by
 
 
 def _write_all(
-    jobs: list[RecordJob], parallel: ParallelConfig, folder: Path
+    jobs: list[RecordJob], parallel: ParallelConfig, folders: Sequence[Path]
 ) -> dict[Path, RecordFile]:
     """Write what is missing and return what each file holds."""
     files: dict[Path, RecordFile] = {}
     failures: list[UserError] = []
     outcomes = map_items(
-        write_file, jobs, label="Records", unit="file", parallel=parallel, shared=[folder]
+        write_file, jobs, label="Records", unit="file", parallel=parallel, shared=folders
     )
     for job, outcome in outcomes:
         if isinstance(outcome, Failure):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from amt_pipeline.core.errors import ConfigError, MissingPredecessorError, RecordError
 from amt_pipeline.core.files import read_json
@@ -28,7 +28,7 @@ from amt_pipeline.transcription.labels import TOP_GRADE
 from amt_pipeline.transcription.notes import N_KEYS
 
 if TYPE_CHECKING:
-    from amt_pipeline.transcription.tasks import FrameTaskConfig
+    from amt_pipeline.transcription.task_config import FrameTaskConfig
 
 SPEC_KEY = "spec"
 LABEL_KEY = "label"
@@ -96,7 +96,7 @@ class ExportManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int = FORMAT
+    format: int = Field(FORMAT, ge=FORMAT, le=FORMAT)
     task: str
     settings: dict[str, Any]
     features: FeatureSpec
@@ -136,21 +136,21 @@ def check_source(config: FrameTaskConfig) -> None:
             raise ConfigError(
                 "training.records_folder",
                 "is not read from training.source=frames",
-                "Use training.source=tfrecords, or leave the folder out",
+                f"Use {config.name}.training.source=tfrecords, or leave the folder out",
             )
     elif training.records_folder is not None:
         if config.input.normalisation == "recording":
             raise ConfigError(
                 "input.normalisation",
                 "is recording, but records made elsewhere do not hold a recording's maximum",
-                "Use input.normalisation=window",
+                f"Use {config.name}.input.normalisation=window",
             )
     elif labels.sampling == "runs" and labels.phase == "moving":
         raise ConfigError(
             "training.source",
             "is tfrecords, but labels.sampling=runs moves its windows in every epoch, and records "
             "cannot move",
-            "Use labels.phase=fixed",
+            f"Use {config.name}.labels.phase=fixed",
         )
 
 

@@ -30,7 +30,7 @@ from amt_pipeline.transcription.record_format import (
 )
 
 if TYPE_CHECKING:
-    from amt_pipeline.transcription.tasks import FrameTaskConfig
+    from amt_pipeline.transcription.task_config import FrameTaskConfig
 
 _WINDOWS = {"recording": Wanted("i", 1), "start": Wanted("i", 1)}
 EXPORT_AGAIN = "Run `kedro run --pipelines export_tfrecords`; it redoes only what is missing"
@@ -149,7 +149,9 @@ def open_outside(folder: Path, config: FrameTaskConfig, *, context: int) -> Reco
         RecordError: There are none, one is damaged, or they are of another shape.
         ConfigError: Under the task's widening no label would count as positive.
     """
-    names = sorted(path.name for path in _listing(folder) if path.suffix in SUFFIXES)
+    found_files = (path.name for path in _listing(folder) if path.suffix in SUFFIXES)
+    # Hidden files are what somebody is writing, or was when he was killed.
+    names = sorted(name for name in found_files if not name.startswith("."))
     if not names:
         raise RecordError(
             folder, "holds no record files", f"They have to end in {' or '.join(SUFFIXES)}"

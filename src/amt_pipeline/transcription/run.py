@@ -128,7 +128,7 @@ def transcribe_files(
             out_folder,
             picking,
             config,
-            audio_path=file,
+            audio_path=file.absolute(),  # a worker may have another working directory
             model=thresholds.get("model"),
         )
         for name, file in zip(names, files, strict=True)

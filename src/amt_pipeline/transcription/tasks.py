@@ -9,35 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.core.hashing import value_sha256
 from amt_pipeline.core.seeding import derive_rng
-from amt_pipeline.features.scaling import InputScaling
 from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.store.windows import FrameSource, WindowReader, Windows
-from amt_pipeline.training.config import TrainingConfig
 from amt_pipeline.training.device import resolve_device
 from amt_pipeline.training.task import ALL_ROWS, Batch
-from amt_pipeline.transcription.augment import (
-    AugmentConfig,
-    Variation,
-    draw_variation,
-    vary_frames,
-    vary_keys,
-)
-from amt_pipeline.transcription.labels import FrameLabels, LabelConfig
-from amt_pipeline.transcription.models import (
-    FrameNetwork,
-    ModelConfig,
-    build_network,
-    check_network,
-)
+from amt_pipeline.transcription.augment import Variation, draw_variation, vary_frames, vary_keys
+from amt_pipeline.transcription.labels import FrameLabels
+from amt_pipeline.transcription.models import FrameNetwork
+from amt_pipeline.transcription.networks import NETWORKS, build_network
 from amt_pipeline.transcription.note_table import read_note_table
-from amt_pipeline.transcription.record_format import check_source
 from amt_pipeline.transcription.record_source import RecordSource, open_export, open_outside
+from amt_pipeline.transcription.task_config import FrameTaskConfig
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -49,75 +36,6 @@ BATCH_FRAMES = {"cpu": 512, "cuda": 8192}
 
 UNIT = "piece"
 LABELS = {"onset": "Onset network", "pitch": "Pitch network"}
-
-
-class EvaluationConfig(BaseModel):
-    """How a network is evaluated frame by frame.
-
-    Attributes:
-        frames: Score `all` frames, or only windows centred on an onset (`onset_windows`, the
-            reference's pitch sets).
-        stride_frames: Step between windows over all frames; null is one window after the other
-            (each frame counts once), 1 is the reference's (each counts once per window it is in).
-        batch_frames: Labelled frames per batch; null is `BATCH_FRAMES` of the device.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    frames: str = Field("all", pattern="^(all|onset_windows)$")
-    stride_frames: int | None = Field(None, ge=1)
-    batch_frames: int | None = Field(None, ge=1)
-
-
-class FrameTaskConfig(BaseModel):
-    """Everything that makes one network: the resolved configuration stored in its checkpoints.
-
-    Attributes:
-        name: `onset` or `pitch`.
-        features: What a frame holds.
-        input: How magnitudes are scaled.
-        labels: Targets and sampling.
-        model: The network.
-        training: Hyper-parameters of the engine.
-        augment: Variations of training windows.
-        evaluation: Frame-wise validation.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern="^(onset|pitch)$")
-    features: FeatureSpec
-    input: InputScaling
-    labels: LabelConfig
-    model: ModelConfig
-    training: TrainingConfig
-    augment: AugmentConfig
-    evaluation: EvaluationConfig
-
-    @model_validator(mode="after")
-    def _network_fits_task(self) -> FrameTaskConfig:
-        if (self.model.kind == "onset") != (self.name == "onset"):
-            raise ValueError(
-                f"model.kind={self.model.kind} is not a network of the task {self.name}"
-            )
-        check_network(self.features, self.model)
-        stride, length = self.evaluation.stride_frames, self.model.label_frames
-        if stride is not None and stride > length:
-            raise ValueError(
-                f"evaluation.stride_frames={stride} is more than model.label_frames={length}, "
-                "which would leave frames unscored"
-            )
-        cqt = self.features.kind == "cqt" and self.features.bins_per_octave % 12 == 0
-        if self.augment.transpose_semitones and not cqt:
-            raise ValueError(
-                "augment.transpose_semitones needs features.kind=cqt with whole bins per semitone"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _records_fit(self) -> FrameTaskConfig:
-        check_source(self)
-        return self
 
 
 def training_fingerprint(data_fingerprint: str, features: FeatureSpec) -> str:
@@ -155,20 +73,22 @@ class FrameTask:
         self.config, self.training, self.name = config, config.training, config.name
         self.label = LABELS[config.name]
         self.store = FrameStore.open(store_folder, config.features)
-        self._notes_folder, self._splits = Path(notes_folder), splits
+        self.notes_folder, self._splits = Path(notes_folder), splits
         self._data_fingerprint, self._records_folder = data_fingerprint, records_folder
         self._open: dict[str, tuple[FrameSource, FrameLabels]] = {}
-        self._context = self.build_network().context_frames
+        self._context = NETWORKS[config.model.kind].context_frames
 
     def recipe(self) -> dict[str, Any]:
         """Return how another process makes this task; see `training.task.Task`."""
-        records = self._records_folder
+        records, config = self._records_folder, self.config.model_dump(mode="json")
+        if (outside := self.training.records_folder) is not None:
+            config["training"]["records_folder"] = str(Path(outside).expanduser().absolute())
         return {
             "task": f"{type(self).__module__}:{type(self).__qualname__}",
             "arguments": {
-                "config": self.config.model_dump(mode="json"),
+                "config": config,
                 "store_folder": str(self.store.folder.absolute()),
-                "notes_folder": str(self._notes_folder.absolute()),
+                "notes_folder": str(self.notes_folder.absolute()),
                 "splits": {name: list(ids) for name, ids in self._splits.items()},
                 "data_fingerprint": self._data_fingerprint,
                 "records_folder": None if records is None else str(records.absolute()),
@@ -271,7 +191,7 @@ class FrameTask:
         if split not in self._open:
             ids = list(self._splits.get(split, ()))
             reader = WindowReader(self.store, ids)
-            notes = [read_note_table(self._notes_folder / f"{name}.parquet") for name in ids]
+            notes = [read_note_table(self.notes_folder / f"{name}.parquet") for name in ids]
             grid = self.config.features.grid
             labels = FrameLabels(notes, reader.n_frames, grid, self.config.labels)
             self._open[split] = reader, labels
