@@ -20,9 +20,11 @@ from amt_pipeline.ranking.evaluate import (
     group_size,
     mean_f1,
 )
+from amt_pipeline.ranking.evaluation_cache import Evaluation, EvaluationCache
 from amt_pipeline.ranking.several import SeveralNetworks
 from amt_pipeline.training.checkpoints import list_checkpoints, load_weights, write_file_list
 from amt_pipeline.training.loop import train
+from amt_pipeline.training.metrics import LogitHistogram
 
 MakeTask = Callable[..., Any]
 CPU = torch.device("cpu")
@@ -290,6 +292,15 @@ def test_a_damaged_evaluation_is_made_again(
         assert_equal(evaluate(task, run[:1])[0], first)
     assert task.evaluations == 1
     assert f"{path}: evaluated again, the kept evaluation is damaged" in caplog.text
+
+
+def test_counts_of_any_size_are_kept(tmp_path: Path) -> None:
+    cache, many = EvaluationCache(tmp_path, "validation", "key"), LogitHistogram()
+    many.negative[0] = 5 * 10**9
+    cache.write(tmp_path / "step-0000004", "sha", Evaluation({"a": many}, True))
+    found = cache.read(tmp_path / "step-0000004", "sha")
+    assert found.complete
+    assert_equal(found.units, {"a": many})
 
 
 def test_a_damaged_checkpoint_is_named(make_task: MakeTask, run: list[Path]) -> None:

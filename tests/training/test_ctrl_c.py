@@ -101,7 +101,7 @@ def test_ctrl_c_at_a_save_and_in_the_last_step(
 def test_the_remedy_after_a_restart_does_not_begin_anew(
     make_task: MakeTask, tmp_path: Path
 ) -> None:
-    words = r"stopped at step 5 of 16.* command again to go on, without loud\.training\.restart=true"
+    words = r"stopped at step 5 of 16.* again to go on, without loud\.training\.restart=true"
     with pytest.raises(TrainingInterrupted, match=words):
         train(press_at(make_task(restart=True), 4), tmp_path)
     first_steps: list[int] = []
