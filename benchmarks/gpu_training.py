@@ -173,7 +173,9 @@ def measure_steps(
     """Train for some steps unmeasured, then for `n_steps` measured ones."""
     import torch
 
-    trainer, stream = Trainer(task, device, precision, ALONE), WindowStream(task)
+    stream = WindowStream(task)
+    schedule = task.training.schedule_of(stream.epoch_size)
+    trainer = Trainer(task, schedule, device, precision, ALONE)
     plain = trainer.network
     if compiled:
         trainer.network = torch.compile(plain)  # type: ignore[assignment]

@@ -169,11 +169,14 @@ def f1_after(
 
     torch.set_num_threads(1)
     size = 64 if length == 1 else max(1, FRAMES_PER_STEP // length)
-    training = {"batch_size": size, "warmup_steps": 10, "decay_rate": 1.0, "threads": 1}
+    training = {"batch_size": size, "warmup_steps": 10, "threads": 1}
+    training["schedule"] = {"kind": "none"}
     model = {"label_frames": length}
     config = preset_config("cpu", "pitch", training=training, model=model)
     task, cpu = task_of(config, folder, splits), torch.device("cpu")
-    trainer, stream = Trainer(task, cpu, "float32", ALONE), WindowStream(task)
+    stream = WindowStream(task)
+    schedule = task.training.schedule_of(stream.epoch_size)
+    trainer = Trainer(task, schedule, cpu, "float32", ALONE)
     # The first step compiles and allocates; every length is given it.
     began_s, step = time.process_time(), 0
     while time.process_time() - began_s < seconds:

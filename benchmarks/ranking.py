@@ -23,8 +23,8 @@ from measure import Claim, Work, arguments, compare, show
 
 from amt_pipeline import __version__
 from amt_pipeline.ranking.evaluate import evaluate_checkpoints
-from amt_pipeline.ranking.evaluation_cache import UnitHistograms
 from amt_pipeline.training.checkpoints import CheckpointState, list_checkpoints, save_checkpoint
+from amt_pipeline.training.evaluation import UnitTallies
 from amt_pipeline.transcription.tasks import BATCH_FRAMES, FrameTask
 
 N_CHECKPOINTS = 8
@@ -152,9 +152,9 @@ def ranking_work(
 
 def rank(
     folder: Path, network: str, at_once: int, *, cold: bool, batch_frames: int | None = None
-) -> Sequence[UnitHistograms]:
+) -> Sequence[UnitTallies]:
     """Return the histograms of all checkpoints, evaluated anew, so many per pass."""
-    found: list[UnitHistograms] = []
+    found: list[UnitTallies] = []
     checkpoints = list_checkpoints(folder / "run")
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         task = ranking_task(folder, network, batch_frames)

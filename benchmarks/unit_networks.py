@@ -14,9 +14,9 @@ from corpus import open_task, preset_config
 from measure import Figure, Work, measure
 
 from amt_pipeline import __version__
-from amt_pipeline.ranking.evaluate import evaluate_units
 from amt_pipeline.ranking.rank import BEST_FILE
 from amt_pipeline.training.checkpoints import CheckpointState, copy_checkpoint, save_checkpoint
+from amt_pipeline.training.evaluation import evaluate_units
 from amt_pipeline.transcription.tasks import FrameTask
 
 BATCH = {"reference": 32, "cpu": 8}
@@ -78,7 +78,8 @@ def trained(task: FrameTask, steps: int) -> Any:
     from amt_pipeline.training.trainer import Trainer
 
     torch.set_num_threads(1)
-    trainer = Trainer(task, torch.device("cpu"), "float32", ALONE)
+    schedule = task.training.schedule_of(1)
+    trainer = Trainer(task, schedule, torch.device("cpu"), "float32", ALONE)
     take_steps(task, trainer, 0, steps)
     return trainer
 

@@ -40,9 +40,10 @@ def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def make_task(store_folder: Path) -> Callable[..., Any]:
     """Make a synthetic task with settings of its own."""
-    from engine_support import SyntheticTask
+    from engine_support import SyntheticClassTask, SyntheticTask
 
-    def make(**settings: Any) -> Any:
-        return SyntheticTask(settings.pop("store_folder", store_folder), **settings)
+    def make(*, classes: bool = False, **settings: Any) -> Any:
+        kind = SyntheticClassTask if classes else SyntheticTask
+        return kind(settings.pop("store_folder", store_folder), **settings)
 
     return make

@@ -19,6 +19,7 @@ from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.store.windows import WindowReader, Windows
 from amt_pipeline.training.config import TrainingConfig
+from amt_pipeline.training.objective import BinaryObjective, ClassObjective
 from amt_pipeline.training.task import ALL_ROWS, Batch
 
 SPEC = FeatureSpec(
@@ -36,7 +37,7 @@ TRAINING = {
     "epochs": 4,
     "batch_size": 4,
     "learning_rate": 0.01,
-    "decay_steps": 3,
+    "schedule": {"kind": "step", "decay_steps": 3},
     "pos_weight": 2.0,
     "gradient_clip": 1.0,
     "save_every_steps": 4,
@@ -95,6 +96,10 @@ class SyntheticTask:
         ids = [name for names in SPLITS.values() for name in names]
         self._fingerprint = value_sha256([store.entry(name).content_sha256 for name in ids])
         self.evaluations = 0
+
+    @property
+    def objective(self) -> BinaryObjective:
+        return BinaryObjective(self.training.pos_weight)
 
     def recipe(self) -> dict[str, Any]:
         settings = {"hidden": self.hidden, "masked": self.masked, **self.training.model_dump()}
@@ -170,6 +175,38 @@ class SyntheticTask:
             torch.from_numpy((middle[..., 0] > middle[..., 1]).astype(np.float32)),
             torch.from_numpy(valid) if self.masked else None,
         )
+
+
+class LoudestBin(LoudBin):
+    """Which of the first three bins is the loudest."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__(hidden)
+        self.layers[-1] = nn.Linear(hidden, 3)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        seen = frames[..., 0].unfold(1, 2 * CONTEXT + 1, 1)
+        n, length = seen.shape[:2]
+        logits: Tensor = self.layers(seen.reshape(n * length, -1))
+        return logits.reshape(n, length, 3)
+
+
+class SyntheticClassTask(SyntheticTask):
+    """The same frames with one class of three for every frame."""
+
+    name, label = "loudest", "Loudest bin"
+
+    @property
+    def objective(self) -> ClassObjective:  # type: ignore[override]
+        return ClassObjective()
+
+    def build_network(self) -> nn.Module:
+        return LoudestBin(self.hidden)
+
+    def batch(self, split: str, windows: Windows) -> Batch:
+        made = super().batch(split, windows)
+        middle = made.inputs[0][:, CONTEXT : CONTEXT + LENGTH, :3, 0]
+        return Batch(made.inputs, middle.argmax(-1), made.valid)
 
 
 def weights(folder: Path) -> dict[str, Any]:

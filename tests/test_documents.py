@@ -183,7 +183,8 @@ def test_training_table_is_that_of_the_presets(base: dict[str, Any]) -> None:
     rows = {
         "labelled frames": "{model.label_frames}",
         "batch, windows": "{training.batch_size}",
-        "decay": "\N{MULTIPLICATION SIGN} {training.decay_rate:g} every {training.decay_steps}",
+        "decay": "\N{MULTIPLICATION SIGN} {training.schedule.decay_rate:g} every "
+        "{training.schedule.decay_steps}",
         "epochs": "{training.epochs:g}",
         "checkpoint every": "{training.save_every_steps} steps",
     }

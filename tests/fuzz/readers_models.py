@@ -223,7 +223,7 @@ def read_evaluation(data: bytes) -> None:
     from amt_pipeline.ranking.evaluation_cache import EvaluationCache
     from amt_pipeline.training.metrics import N_BINS, LogitHistogram
 
-    cache_ = EvaluationCache(Path("kept").absolute(), "validation", "k")
+    cache_ = EvaluationCache(Path("kept").absolute(), "validation", "k", LogitHistogram)
     checkpoint = Path("step-0000004")
     put(f"kept/{cache_.path(checkpoint).name}", data)
     found = cache_.read(checkpoint, "w")

@@ -14,20 +14,18 @@ from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_sco
 
 from amt_pipeline.core.errors import CheckpointError, StorageError, UserError
 from amt_pipeline.ranking import evaluate as evaluate_module
-from amt_pipeline.ranking.evaluate import (
-    evaluate_checkpoints,
-    evaluate_units,
-    group_size,
-    mean_f1,
-)
+from amt_pipeline.ranking.evaluate import evaluate_checkpoints, group_size
 from amt_pipeline.ranking.evaluation_cache import Evaluation, EvaluationCache
-from amt_pipeline.ranking.several import SeveralNetworks
 from amt_pipeline.training.checkpoints import list_checkpoints, load_weights, write_file_list
+from amt_pipeline.training.evaluation import evaluate_units, mean_score
 from amt_pipeline.training.loop import train
 from amt_pipeline.training.metrics import LogitHistogram
+from amt_pipeline.training.several import SeveralNetworks
 
 MakeTask = Callable[..., Any]
 CPU = torch.device("cpu")
+TALLY = 32768
+"""Bytes of a histogram of logits."""
 
 
 @pytest.fixture
@@ -94,8 +92,8 @@ def test_every_unit_is_scored_as_sklearn_does(
         # Bins of 1/64 make a few ties of what differs by less.
         assert units[name].auc() == pytest.approx(roc_auc_score(truth, logits), abs=0.05)
     mean = np.mean([unit.scores()["f1"] for unit in units.values()])
-    assert mean_f1(units) == pytest.approx(mean)
-    assert math.isnan(mean_f1({}))
+    assert mean_score(units, "f1") == pytest.approx(mean)
+    assert math.isnan(mean_score({}, "f1"))
 
 
 def test_nothing_is_evaluated_twice(make_task: MakeTask, run: list[Path]) -> None:
@@ -198,12 +196,12 @@ def kill_in(task: Any, unit: str) -> None:
 def test_a_group_is_bounded_by_memory_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate_module, "GROUP_BYTES", 10 * (1000 + 3 * 32768))
     monkeypatch.setattr(evaluate_module, "MOST_AT_ONCE", 16)
-    assert group_size(10, 3, 1000) == 10
-    assert group_size(11, 3, 1000) == 6
-    assert group_size(10, 3, 1001) == 5
-    assert group_size(7, 10_000, 1) == 1
-    assert group_size(17, 0, 1) == 9
-    assert group_size(1, 0, 1) == 1
+    assert group_size(10, 3, 1000, TALLY) == 10
+    assert group_size(11, 3, 1000, TALLY) == 6
+    assert group_size(10, 3, 1001, TALLY) == 5
+    assert group_size(7, 10_000, 1, TALLY) == 1
+    assert group_size(17, 0, 1, TALLY) == 9
+    assert group_size(1, 0, 1, TALLY) == 1
 
 
 def test_a_task_that_breaks_its_contract_is_found(make_task: MakeTask) -> None:
@@ -295,7 +293,7 @@ def test_a_damaged_evaluation_is_made_again(
 
 
 def test_counts_of_any_size_are_kept(tmp_path: Path) -> None:
-    cache, many = EvaluationCache(tmp_path, "validation", "key"), LogitHistogram()
+    cache, many = EvaluationCache(tmp_path, "validation", "key", LogitHistogram), LogitHistogram()
     many.negative[0] = 5 * 10**9
     cache.write(tmp_path / "step-0000004", "sha", Evaluation({"a": many}, True))
     found = cache.read(tmp_path / "step-0000004", "sha")
@@ -338,7 +336,7 @@ def test_a_diverged_network_scores_zero(make_task: MakeTask) -> None:
     with torch.no_grad():
         network.layers[-1].bias.fill_(float("nan"))
     units = evaluate_network(task, network)
-    assert mean_f1(units) == 0
+    assert mean_score(units, "f1") == 0
     assert units["v1"].auc() == 0.5
 
 

@@ -34,25 +34,29 @@ def test_steps_of_the_reference(epochs: float, n_windows: int, steps: int) -> No
 @given(st.integers(0, 5000), st.integers(0, 100), st.integers(1, 700), st.floats(0.5, 1))
 def test_learning_rate_as_restated(step: int, warmup: int, every: int, rate: float) -> None:
     config = TrainingConfig(
-        learning_rate=0.003, warmup_steps=warmup, decay_steps=every, decay_rate=rate
+        learning_rate=0.003,
+        warmup_steps=warmup,
+        schedule={"kind": "step", "decay_steps": every, "decay_rate": rate},
     )
     expected = 0.003
     for _ in range(step // every):
         expected *= rate
     if step < warmup:
         expected *= (step + 1) / warmup
-    assert config.learning_rate_at(step) == pytest.approx(expected)
+    assert config.schedule_of(1000).rate(step) == pytest.approx(expected)
 
 
 def test_staircase_of_the_reference() -> None:
-    config = TrainingConfig()
-    rates = [config.learning_rate_at(step) for step in (0, 499, 500, 999, 1000)]
+    schedule = TrainingConfig().schedule_of(1000)
+    rates = [schedule.rate(step) for step in (0, 499, 500, 999, 1000)]
     assert rates == pytest.approx([1e-3, 1e-3, 0.98e-3, 0.98e-3, 0.9604e-3])
 
 
 CHANGES = {
-    "epochs": 3, "batch_size": 8, "learning_rate": 0.5, "warmup_steps": 9, "decay_rate": 0.5,
-    "decay_steps": 7, "pos_weight": 3.0, "conv_l2": 0.1, "dense_l2": 0.2, "gradient_clip": 1.0,
+    "epochs": 3, "batch_size": 8, "learning_rate": 0.5, "warmup_steps": 9,
+    "optimiser": "adamw", "weight_decay": 0.1, "schedule": {"kind": "cosine"},
+    "validate_every_steps": 5, "pos_weight": 3.0, "conv_l2": 0.1, "dense_l2": 0.2,
+    "gradient_clip": 1.0,
     "save_every_steps": 3, "keep": 2, "log_every_steps": 3, "seed": 2, "device": "cpu",
     "precision": "float32", "threads": 2, "resident": "never", "restart": True,
     "source": "tfrecords", "records_folder": "records",
@@ -69,7 +73,8 @@ def test_identity_is_what_alters_the_next_step(name: str) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"epoch": 3}, {"epochs": 0}, {"keep": 0}, {"keep": "some"}, {"device": "gpu"},
-     {"precision": "half"}, {"pos_weight": 0}, {"threads": 0}, {"decay_rate": 1.1},
+     {"precision": "half"}, {"pos_weight": 0}, {"threads": 0}, {"schedule": {"kind": "steps"}},
+     {"optimiser": "sgd"}, {"save_every_steps": "epochs"}, {"validate_every_steps": 0},
      {"devices": 0}, {"devices": "all"}, {"nodes": 0}, {"endpoint": "first"}, {"max_restarts": -1}],
     ids=str,
 )  # fmt: skip

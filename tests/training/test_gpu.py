@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from amt_pipeline.ranking.evaluate import evaluate_checkpoints, mean_f1
+from amt_pipeline.ranking.evaluate import evaluate_checkpoints
 from amt_pipeline.training.checkpoints import list_checkpoints
+from amt_pipeline.training.evaluation import mean_score
 from amt_pipeline.training.loop import train
 from amt_pipeline.training.losses import count_outputs, weighted_cross_entropy
 
@@ -60,7 +61,7 @@ def test_a_run_begun_on_cuda_goes_on_on_the_cpu(make_task: MakeTask, tmp_path: P
 def test_evaluation_agrees_with_the_cpu(make_task: MakeTask, tmp_path: Path) -> None:
     train(make_task(device="cuda", precision="float32"), tmp_path)
     scores = [
-        mean_f1(units)
+        mean_score(units, "f1")
         for device in ("cpu", "cuda")
         for units in evaluate_checkpoints(
             make_task(device=device, precision="float32"),

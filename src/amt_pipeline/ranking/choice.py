@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 Rule = Literal["best", "latest_tied", "earliest_tied"]
 
-_LEADING_COLUMNS = ("precision", "recall", "f1", "auc")
+_LEADING_COLUMNS = {"f1": ("precision", "recall", "f1", "auc")}
+"""Columns before all others, by metric; the metric alone where none are named."""
+
 _RISE_P = 0.05
 _RISE = 1e-4
 
@@ -61,15 +63,16 @@ def rank_curve(curve: pd.DataFrame, *, higher_is_better: bool = True) -> pd.Data
     return ranked
 
 
-def choose(table: pd.DataFrame, rule: Rule = "best") -> Choice:
+def choose(table: pd.DataFrame, rule: Rule = "best", metric: str = "f1") -> Choice:
     """Choose a checkpoint.
 
-    Rules: `best` takes the highest F1 (the earlier step of equals); `latest_tied` and
+    Rules: `best` takes the highest score (the earlier step of equals); `latest_tied` and
     `earliest_tied` take the last or the first step of those tied with it.
 
     Args:
-        table: Columns step, f1 and tied, one row per checkpoint (see `build_ranking`).
+        table: Columns step, the metric and tied, one row per checkpoint (see `build_ranking`).
         rule: Fixed before the scores were seen, or it is no rule.
+        metric: The score that counts; higher is better.
 
     Returns:
         The choice, with warnings when the leader is the first or the last one saved, or the curve
@@ -81,55 +84,59 @@ def choose(table: pd.DataFrame, rule: Rule = "best") -> Choice:
     """
     if rule not in get_args(Rule):
         raise ConfigError("rule", f"{rule!r} is unknown", f"Use one of {', '.join(get_args(Rule))}")
-    known = table[table["f1"].notna()].sort_values("step")
+    known = table[table[metric].notna()].sort_values("step")
     if known.empty:
         raise UserError("ranking", "no checkpoint has a score", "Validate the checkpoints first")
     steps = known["step"].to_numpy(np.int64)
-    f1 = known["f1"].to_numpy(np.float64)
+    values = known[metric].to_numpy(np.float64)
+    name = metric_name(metric)
     tied = steps[known["tied"].to_numpy(np.bool_)]
-    leader = int(np.argmax(f1))
+    leader = int(np.argmax(values))
     step = int(steps[leader])
-    reason = f"highest F1, {f1[leader]:.4f}"
+    reason = f"highest {name}, {values[leader]:.4f}"
     # The leader is tied with itself even if a table from elsewhere does not say so.
     equals = sorted({step, *tied.tolist()})
     if rule != "best":
         step = equals[-1] if rule == "latest_tied" else equals[0]
         which = "latest" if rule == "latest_tied" else "earliest"
         reason = (
-            f"{which} of {len(equals)} tied with the leader (step {steps[leader]}, F1 "
-            f"{f1[leader]:.4f})"
+            f"{which} of {len(equals)} tied with the leader (step {steps[leader]}, {name} "
+            f"{values[leader]:.4f})"
         )
     elif len(equals) > 1:
         reason += f"; {len(equals) - 1} other checkpoint(s) are tied with it"
-    return Choice(step, rule, reason, _warnings(table, steps, f1, leader))
+    return Choice(step, rule, reason, _warnings(table, steps, values, leader, name))
 
 
 def build_ranking(
     steps: Sequence[int],
-    per_unit_f1: ArrayLike,
+    per_unit: ArrayLike,
     columns: Mapping[str, Sequence[float]] | None = None,
     *,
+    metric: str = "f1",
     rule: Rule = "best",
     level: float = 0.95,
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Rank checkpoints by their mean F1 over units.
+    """Rank checkpoints by their mean score over units.
 
     Args:
         steps: Training step of each checkpoint.
-        per_unit_f1: `[n_checkpoints, n_units]`; the same units in the same order for every
+        per_unit: `[n_checkpoints, n_units]` scores; the same units in the same order for every
             checkpoint, NaN where a unit has no score.
         columns: Further metrics, one value per checkpoint, by name: precision, recall and auc have
-            their places, others follow them.
+            their places beside F1, others follow them.
+        metric: Name of the score: `f1`, `accuracy`; higher is better.
         rule: How the chosen one is chosen; see `choose`.
         level: Confidence of all intervals.
         n_resamples: Bootstrap draws of the units.
         seed: Of the draws.
 
     Returns:
-        One row per checkpoint, best first: rank, step, precision, recall, f1, auc, other columns,
-        f1_low, f1_high (interval of this mean alone), difference_from_leader (this - leader, on the
+        One row per checkpoint, best first: rank, step, (precision, recall,) the metric, (auc,)
+        other columns, <metric>_low, <metric>_high (interval of this mean alone),
+        difference_from_leader (this - leader, on the
         same units), difference_low, difference_high (simultaneous over all checkpoints), tied,
         chosen. A metric that was not given is NaN. `attrs["warnings"]` lists what to know about the
         ties.
@@ -137,16 +144,16 @@ def build_ranking(
     Raises:
         ConfigError: The rule is unknown.
         UserError: No checkpoint has a score, or a step occurs twice.
-        ValueError: Numbers of checkpoints do not agree, or `columns` has an f1.
+        ValueError: Numbers of checkpoints do not agree, or `columns` has the metric.
     """
     import pandas as pd
 
     given = dict(columns or {})
-    scores = np.asarray(per_unit_f1, np.float64)
+    scores = np.asarray(per_unit, np.float64)
     if scores.ndim != 2 or any(len(c) != len(scores) for c in (steps, *given.values())):
         raise ValueError(f"steps, columns and scores {scores.shape} differ in checkpoints")
-    if "f1" in given:
-        raise ValueError("f1 is the mean over units; give another one a name of its own")
+    if metric in given:
+        raise ValueError(f"{metric} is the mean over units; give another one a name of its own")
     if len(set(steps)) < len(steps):
         raise UserError("ranking", "a step occurs twice", "Rank the checkpoints of one run")
     if not np.isfinite(scores).any():
@@ -154,10 +161,11 @@ def build_ranking(
     order = np.argsort(np.asarray(steps))
     scores = scores[order]
     data: dict[str, ArrayLike] = {"step": np.asarray(steps)[order]}
-    for name in (*_LEADING_COLUMNS, *(n for n in given if n not in _LEADING_COLUMNS)):
+    leading = _LEADING_COLUMNS.get(metric, (metric,))
+    for name in (*leading, *(n for n in given if n not in leading)):
         values = given.get(name, np.full(len(scores), np.nan))
-        data[name] = unit_means(scores) if name == "f1" else np.asarray(values, float)[order]
-    data["f1_low"], data["f1_high"] = bootstrap_mean_intervals(
+        data[name] = unit_means(scores) if name == metric else np.asarray(values, float)[order]
+    data[f"{metric}_low"], data[f"{metric}_high"] = bootstrap_mean_intervals(
         scores, level=level, n_resamples=n_resamples, seed=seed
     )
     against = compare_with_leader(scores, level=level, n_resamples=n_resamples, seed=seed)
@@ -165,8 +173,8 @@ def build_ranking(
     data["difference_low"], data["difference_high"] = against.low, against.high
     data["tied"] = against.tied
     table = pd.DataFrame(data)
-    table["chosen"] = table["step"] == choose(table, rule).step
-    table = table.sort_values("f1", ascending=False, kind="stable", na_position="last")
+    table["chosen"] = table["step"] == choose(table, rule, metric).step
+    table = table.sort_values(metric, ascending=False, kind="stable", na_position="last")
     table = table.reset_index(drop=True)
     table.insert(0, "rank", np.arange(1, len(table) + 1))
     table.attrs["warnings"] = [against.warning] if against.warning else []
@@ -174,7 +182,11 @@ def build_ranking(
 
 
 def _warnings(
-    table: pd.DataFrame, steps: NDArray[np.int64], f1: NDArray[np.float64], leader: int
+    table: pd.DataFrame,
+    steps: NDArray[np.int64],
+    values: NDArray[np.float64],
+    leader: int,
+    name: str,
 ) -> tuple[str, ...]:
     """Say what speaks against the range of checkpoints; `steps` ascend."""
     found = []
@@ -186,12 +198,17 @@ def _warnings(
         found.append("the leader is the first checkpoint saved: save earlier, or lower the rate")
     if leader == len(steps) - 1:
         found.append("the leader is the last checkpoint saved: train longer")
-    if _still_rising(steps, f1):
-        found.append("F1 still rises in the last third of the checkpoints: train longer")
+    if _still_rising(steps, values):
+        found.append(f"{name} still rises in the last third of the checkpoints: train longer")
     return tuple(found)
 
 
-def _still_rising(steps: NDArray[np.int64], f1: NDArray[np.float64]) -> bool:
+def metric_name(metric: str) -> str:
+    """Return the name of a score for people."""
+    return {"f1": "F1"}.get(metric, metric)
+
+
+def _still_rising(steps: NDArray[np.int64], values: NDArray[np.float64]) -> bool:
     """Tell whether a line through the last third goes up, by more than chance and rounding.
 
     One-sided test of the slope; needs three points, so nine checkpoints.
@@ -202,6 +219,6 @@ def _still_rising(steps: NDArray[np.int64], f1: NDArray[np.float64]) -> bool:
     from scipy.stats import linregress
 
     tail_steps = steps[-last:].astype(np.float64)
-    fit = linregress(tail_steps, f1[-last:], alternative="greater")
+    fit = linregress(tail_steps, values[-last:], alternative="greater")
     rise = float(fit.slope) * float(tail_steps[-1] - tail_steps[0])
     return bool(fit.pvalue < _RISE_P and rise > _RISE)

@@ -1,8 +1,9 @@
 """Checkpoints over a split: each window is read once for a group of them, unit by unit.
 
-What is kept per checkpoint and unit is a histogram of logits, from which the scores at any
-threshold and the area under the ROC curve follow. A checkpoint whose weights, data and evaluation
-did not change is not evaluated again, and neither are the units that a killed run had finished.
+What is kept per checkpoint and unit is a tally of the task's objective (a histogram of logits, from
+which the scores at any threshold and the area under the ROC curve follow, or counts of right
+answers). A checkpoint whose weights, data and evaluation did not change is not evaluated again, and
+neither are the units that a killed run had finished.
 """
 
 from __future__ import annotations
@@ -11,24 +12,21 @@ import copy
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from amt_pipeline.core.errors import UserError
 from amt_pipeline.core.hashing import value_sha256
 from amt_pipeline.core.progress import Progress
-from amt_pipeline.ranking.evaluation_cache import Evaluation, EvaluationCache, UnitHistograms
+from amt_pipeline.ranking.evaluation_cache import Evaluation, EvaluationCache, tally_arrays
 from amt_pipeline.training.checkpoints import WEIGHTS_FILE, load_weights, verify_checkpoint
-from amt_pipeline.training.device import autocast, resolve_device, resolve_precision, set_threads
-from amt_pipeline.training.metrics import N_BINS, LogitHistogram, update_histograms
-from amt_pipeline.training.task import Batch, Task
+from amt_pipeline.training.device import resolve_device, resolve_precision, set_threads
+from amt_pipeline.training.evaluation import UnitTallies, evaluate_units, mean_score
+from amt_pipeline.training.task import Task
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import nn
 
 VERSION = 2
 """Part of the key of every evaluation. Raise it when labels, windows or what is counted change for
@@ -36,7 +34,7 @@ the same data and settings, or evaluations by the former code are taken as ours.
 """
 
 GROUP_BYTES = 1 << 30
-"""Memory for the weights and the histograms of the checkpoints of one group."""
+"""Memory for the weights and the tallies of the checkpoints of one group."""
 
 MOST_AT_ONCE = 16
 """Checkpoints in one group: reading and scaling then cost each a sixteenth, which is nothing."""
@@ -44,12 +42,10 @@ MOST_AT_ONCE = 16
 KEEP_EVERY_S = 60.0
 """How often the finished units of a group are written down: so much work a killed run loses."""
 
-_HISTOGRAM_BYTES = 2 * N_BINS * np.dtype(np.int64).itemsize
-
 
 def evaluate_checkpoints(
     task: Task, checkpoints: Sequence[Path], split: str, cache_folder: Path, evaluation: object
-) -> Iterator[UnitHistograms]:
+) -> Iterator[UnitTallies]:
     """Evaluate checkpoints over a split, a group of them in one pass.
 
     A group is as large as `GROUP_BYTES` and `MOST_AT_ONCE` allow; its checkpoints give the same
@@ -65,7 +61,7 @@ def evaluate_checkpoints(
         evaluation: JSON-able settings that the result depends on beside weights and data.
 
     Yields:
-        For each checkpoint the histogram of every unit, in the split's order.
+        For each checkpoint the tally of every unit, in the split's order.
 
     Raises:
         CheckpointError: A checkpoint is damaged or of another network; the file is named.
@@ -76,7 +72,7 @@ def evaluate_checkpoints(
     precision = resolve_precision(task.training.precision, device)
     set_threads(task.training.threads)
     key = value_sha256([VERSION, task.describe(), task.fingerprint(), split, evaluation, precision])
-    cache = EvaluationCache(cache_folder, split, key)
+    cache = EvaluationCache(cache_folder, split, key, task.objective.new_tally)
     weights = {path: verify_checkpoint(path)[WEIGHTS_FILE] for path in checkpoints}
     missing, n_done = {}, 0
     for path, sha in weights.items():
@@ -93,67 +89,16 @@ def evaluate_checkpoints(
         yield known.units
 
 
-def evaluate_units(
-    task: Task,
-    networks: Sequence[nn.Module],
-    split: str,
-    device: torch.device,
-    precision: str,
-    done: Sequence[UnitHistograms] | None = None,
-) -> Iterator[tuple[str, dict[int, LogitHistogram]]]:
-    """Evaluate networks over a split in one pass, each batch read, moved and scaled once for all.
-
-    Args:
-        task: Whose data.
-        networks: Networks on the device, of one shape; they are set to evaluation.
-        split: Which recordings.
-        device: Where it runs.
-        precision: See `training.device.autocast`.
-        done: Per network the units to be left out (their batches are read over); none by default.
-
-    Yields:
-        `(unit, histogram by position of the network)` when a unit is finished, in the split's
-        order.
-
-    Raises:
-        ValueError: The task broke its contract: batches of a unit lie apart, or logits do not have
-            the targets' shape.
-    """
-    from amt_pipeline.ranking.several import SeveralNetworks
-
-    seen: set[str] = set()
-    pairs = itertools.groupby(task.evaluation_batches(split), key=itemgetter(0))
-    for unit, batches in pairs:
-        if unit in seen:
-            raise ValueError(f"the batches of {unit} do not follow one another")
-        seen.add(unit)
-        wanted = [n for n in range(len(networks)) if not done or unit not in done[n]]
-        if not wanted:
-            continue
-        several = SeveralNetworks(networks[n] for n in wanted).eval()
-        histograms = [LogitHistogram() for _ in wanted]
-        for _, batch in batches:
-            moved = batch.to(device)
-            logits = _logits(task, several, moved, device, precision)
-            update_histograms(histograms, logits, moved.targets, moved.valid)
-        yield unit, dict(zip(wanted, histograms, strict=True))
-
-
-def mean_f1(units: UnitHistograms, threshold: float = 0.5) -> float:
-    """Return the mean F1 over units at a threshold; NaN without units."""
-    scores = [histogram.scores(threshold)["f1"] for histogram in units.values()]
-    return float(np.mean(scores)) if scores else float("nan")
-
-
-def group_size(n_checkpoints: int, n_units: int, network_bytes: int) -> int:
+def group_size(n_checkpoints: int, n_units: int, network_bytes: int, tally_bytes: int) -> int:
     """Return how many checkpoints are evaluated in one pass; groups are of nearly one size.
 
     Args:
         n_checkpoints: How many there are to evaluate.
         n_units: Units of the split.
         network_bytes: Weights and buffers of one network.
+        tally_bytes: What is kept of one checkpoint on one unit.
     """
-    each = network_bytes + n_units * _HISTOGRAM_BYTES
+    each = network_bytes + n_units * tally_bytes
     most = min(MOST_AT_ONCE, max(1, GROUP_BYTES // each))
     n_groups = -(-n_checkpoints // most)
     return -(-n_checkpoints // n_groups)
@@ -168,6 +113,8 @@ class _Setting:
         self._template = task.build_network()
         tensors = itertools.chain(self._template.parameters(), self._template.buffers())
         self.network_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        arrays = tally_arrays(task.objective.new_tally()).values()
+        self.tally_bytes = sum(array.nbytes for array in arrays)
 
     def network(self, checkpoint: Path, sha256: str) -> nn.Module:
         """Return a network with the weights of a checkpoint, of this hash, on the device."""
@@ -182,7 +129,7 @@ def _evaluate(
     """Evaluate checkpoints (with the hashes of their weights) group by group into the cache."""
     task, n_units, rows = setting.task, len(setting.units), list(missing.items())
     cache.tidy()
-    size = group_size(len(rows), n_units, setting.network_bytes)
+    size = group_size(len(rows), n_units, setting.network_bytes, setting.tally_bytes)
     label = f"{task.label}, {setting.split}, {len(rows)} checkpoints, {size} at once"
     with Progress(label, len(rows) * n_units, task.unit, n_done) as progress:
         for first in range(0, len(rows), size):
@@ -198,44 +145,29 @@ def _evaluate_group(
     # A unit without a frame to score has no batch, and is no more to be waited for than one done.
     n_waiting = sum(len(setting.units) - len(units) for units in kept)
     written_s = time.monotonic()
-    for unit, histograms in evaluate_units(
+    for unit, tallies in evaluate_units(
         setting.task, networks, setting.split, setting.device, setting.precision, kept
     ):
-        for position, histogram in histograms.items():
-            kept[position][unit] = histogram
-        n_waiting -= len(histograms)
-        progress.advance(len(histograms))
+        for position, tally in tallies.items():
+            kept[position][unit] = tally
+        n_waiting -= len(tallies)
+        progress.advance(len(tallies))
         if time.monotonic() - written_s >= KEEP_EVERY_S:
             _write(cache, group, kept, complete=False)
             written_s = time.monotonic()
     order = {unit: position for position, unit in enumerate(setting.units)}
     whole = [dict(sorted(units.items(), key=lambda item: order[item[0]])) for units in kept]
     _write(cache, group, whole, complete=True)
-    progress.advance(n_waiting, f"last F1 {mean_f1(whole[-1]):.4f}")
+    metric = setting.task.objective.metric
+    progress.advance(n_waiting, f"last {metric} {mean_score(whole[-1], metric):.4f}")
 
 
 def _write(
     cache: EvaluationCache,
     group: list[tuple[Path, str]],
-    kept: list[UnitHistograms],
+    kept: list[UnitTallies],
     *,
     complete: bool,
 ) -> None:
     for (path, sha), units in zip(group, kept, strict=True):
         cache.write(path, sha, Evaluation(units, complete))
-
-
-def _logits(
-    task: Task, several: nn.Module, batch: Batch, device: torch.device, precision: str
-) -> Tensor:
-    """Return the logits of several networks on a batch, `[networks, *shape of the targets]`."""
-    import torch
-
-    with torch.inference_mode(), autocast(precision, device):
-        logits = task.forward(several, batch).float()
-    if logits.shape[1:] != batch.targets.shape:
-        raise ValueError(
-            f"logits {tuple(logits.shape)} of targets {tuple(batch.targets.shape)}: Task.forward "
-            "must return what the network answers, with its leading axes"
-        )
-    return logits

@@ -7,31 +7,25 @@ A file counts only under the key it was written with: other weights, data, setti
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from amt_pipeline.core.arrays import ArrayError, Wanted, read_arrays
 from amt_pipeline.core.errors import storage_error
 from amt_pipeline.core.files import atomic_path, remove_leftovers
-from amt_pipeline.training.metrics import N_BINS, LogitHistogram
+from amt_pipeline.training.evaluation import UnitTallies
 
 logger = logging.getLogger(__name__)
 
-UnitHistograms = dict[str, LogitHistogram]
-"""Histogram of logits by unit (piece, utterance, track)."""
-
 MAX_BYTES = 2**31
-"""Of one evaluation, unpacked; it takes 32 KB per unit."""
+"""Of one evaluation, unpacked; histograms take 32 KB per unit."""
 
-_WANTED = {
-    "key": Wanted("U", 0),
-    "complete": Wanted("b", 0),
-    "units": Wanted("U", 1),
-    "positive": Wanted("iu", 2),
-    "negative": Wanted("iu", 2),
-}
+_WANTED = {"key": Wanted("U", 0), "complete": Wanted("b", 0), "units": Wanted("U", 1)}
 
 
 @dataclass
@@ -39,11 +33,11 @@ class Evaluation:
     """What is known of one checkpoint on one split.
 
     Attributes:
-        units: Histograms of the units that are done.
+        units: Tallies of the units that are done.
         complete: Whether these are all.
     """
 
-    units: UnitHistograms = field(default_factory=dict)
+    units: UnitTallies = field(default_factory=dict)
     complete: bool = False
 
 
@@ -54,10 +48,12 @@ class EvaluationCache:
         folder: Where the files lie.
         split: Named in the file names.
         key: Hash of everything that an evaluation depends on beside the weights.
+        new_tally: Returns an empty tally (a dataclass of arrays) of the task's objective.
     """
 
-    def __init__(self, folder: Path, split: str, key: str) -> None:
-        self.folder, self.split, self.key = Path(folder), split, key
+    def __init__(self, folder: Path, split: str, key: str, new_tally: Callable[[], Any]) -> None:
+        self.folder, self.split, self.key, self._new_tally = Path(folder), split, key, new_tally
+        self._empty = tally_arrays(new_tally())
 
     def tidy(self) -> None:
         """Remove what killed runs left half written.
@@ -82,20 +78,25 @@ class EvaluationCache:
         path = self.path(checkpoint)
         if not path.is_file():
             return Evaluation()
+        arrays = {name: Wanted(_kinds(a), a.ndim + 1) for name, a in self._empty.items()}
         try:
-            stored = read_arrays(path, _WANTED, max_bytes=MAX_BYTES)
+            stored = read_arrays(path, {**_WANTED, **arrays}, max_bytes=MAX_BYTES)
         except ArrayError as error:
             logger.warning("%s: evaluated again, the kept evaluation is damaged (%s)", path, error)
             return Evaluation()
         if str(stored["key"]) != f"{self.key}-{weights_sha256}":
             return Evaluation()
-        units, counts = stored["units"].tolist(), (stored["positive"], stored["negative"])
-        shape = (len(units), N_BINS)
-        if any(c.shape != shape or c.min(initial=0) < 0 for c in counts):
-            logger.warning("%s: evaluated again, the kept histograms are damaged", path)
+        units = stored["units"].tolist()
+        if not all(_fits(stored[n], len(units), a) for n, a in self._empty.items()):
+            logger.warning("%s: evaluated again, what it holds is damaged", path)
             return Evaluation()
-        rows = zip(units, *(count.astype(np.int64) for count in counts), strict=True)
-        return Evaluation({u: LogitHistogram(p, n) for u, p, n in rows}, bool(stored["complete"]))
+        kept = {name: stored[name].astype(a.dtype) for name, a in self._empty.items()}
+        make = type(self._new_tally())
+        tallies = {
+            unit: make(**{name: rows[position].copy() for name, rows in kept.items()})
+            for position, unit in enumerate(units)
+        }
+        return Evaluation(tallies, bool(stored["complete"]))
 
     def write(self, checkpoint: Path, weights_sha256: str, evaluation: Evaluation) -> None:
         """Keep an evaluation, atomically.
@@ -103,7 +104,11 @@ class EvaluationCache:
         Raises:
             StorageError: The disk refused.
         """
-        histograms = evaluation.units.values()
+        rows = [tally_arrays(tally) for tally in evaluation.units.values()]
+        arrays: dict[str, Any] = {
+            name: np.array([row[name] for row in rows], empty.dtype).reshape(-1, *empty.shape)
+            for name, empty in self._empty.items()
+        }
         path = self.path(checkpoint)
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(
@@ -111,6 +116,20 @@ class EvaluationCache:
                 key=np.array(f"{self.key}-{weights_sha256}"),
                 complete=np.array(evaluation.complete),
                 units=np.array(list(evaluation.units), np.str_),
-                positive=np.array([h.positive for h in histograms], np.int64).reshape(-1, N_BINS),
-                negative=np.array([h.negative for h in histograms], np.int64).reshape(-1, N_BINS),
+                **arrays,
             )
+
+
+def tally_arrays(tally: Any) -> Mapping[str, npt.NDArray[Any]]:
+    """Return the arrays of a tally by name."""
+    return {field.name: getattr(tally, field.name) for field in fields(tally)}
+
+
+def _kinds(array: npt.NDArray[Any]) -> str:
+    return "f" if array.dtype.kind == "f" else "iu"
+
+
+def _fits(found: npt.NDArray[Any], n_units: int, empty: npt.NDArray[Any]) -> bool:
+    """Tell whether stored rows can be tallies; counts are not negative."""
+    counts = empty.dtype.kind != "f"
+    return found.shape == (n_units, *empty.shape) and not (counts and found.min(initial=0) < 0)

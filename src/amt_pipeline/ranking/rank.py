@@ -11,11 +11,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from amt_pipeline.core.errors import CheckpointError, CorpusError, MissingPredecessorError
-from amt_pipeline.ranking.choice import build_ranking, choose
+from amt_pipeline.core.values import finite_or_none
+from amt_pipeline.ranking.choice import build_ranking, choose, metric_name
 from amt_pipeline.ranking.evaluate import evaluate_checkpoints
-from amt_pipeline.ranking.evaluation_cache import UnitHistograms
 from amt_pipeline.training.checkpoints import copy_checkpoint, list_checkpoints, read_state
-from amt_pipeline.training.metrics import LogitHistogram, best_threshold
+from amt_pipeline.training.evaluation import UnitTallies
+from amt_pipeline.training.objective import Objective
 from amt_pipeline.training.run import differences
 from amt_pipeline.training.task import Task
 
@@ -31,7 +32,7 @@ class RankingConfig(BaseModel):
     """How checkpoints are ranked and one is chosen.
 
     Attributes:
-        rule: `best` takes the highest mean F1 over units; `latest_tied` and `earliest_tied` take
+        rule: `best` takes the highest mean score over units; `latest_tied` and `earliest_tied` take
             the latest or earliest of those that the paired bootstrap cannot tell from it.
         level: Confidence of all intervals.
         resamples: Bootstrap draws.
@@ -52,9 +53,10 @@ class RankingOutcome:
 
     Attributes:
         table: One row per checkpoint, best first; see `ranking.choice.build_ranking`.
-        per_unit: One row per checkpoint and unit: step, unit, precision, recall, f1.
-        best: JSON-able record of the chosen checkpoint: step, scores on validation and train,
-            tuned threshold, reason, warnings.
+        per_unit: One row per checkpoint and unit: step, unit, scores (precision, recall, f1, or
+            accuracy, loss).
+        best: JSON-able record of the chosen checkpoint: step, scores on validation and train, what
+            was tuned (a threshold), reason, warnings.
     """
 
     table: pd.DataFrame
@@ -67,25 +69,23 @@ class _Scores:
     """What is kept of every checkpoint's evaluation; all histograms would fill the memory.
 
     Attributes:
-        units: Precision, recall and F1 of every unit.
-        means: Their means over units; AUC and P/R/F1 pooled over all frames.
+        units: Scores of every unit.
+        means: Their means over units; scores pooled over all units.
     """
 
     units: dict[str, dict[str, float]]
     means: dict[str, float]
 
     @classmethod
-    def of(cls, histograms: UnitHistograms) -> _Scores:
-        units = {unit: histogram.scores() for unit, histogram in histograms.items()}
-        pooled = LogitHistogram.total(list(histograms.values()))
+    def of(cls, tallies: UnitTallies, objective: Objective) -> _Scores:
+        units = {unit: tally.scores() for unit, tally in tallies.items()}
         means = {
             name: float(np.mean([scores[name] for scores in units.values()]))
             if units
             else float("nan")
-            for name in ("precision", "recall", "f1")
+            for name in objective.new_tally().scores()
         }
-        pooled_scores = {f"pooled_{name}": value for name, value in pooled.scores().items()}
-        return cls(units, {**means, "auc": pooled.auc(), **pooled_scores})
+        return cls(units, {**means, **objective.pooled(list(tallies.values()))})
 
 
 def rank_checkpoints(
@@ -98,7 +98,7 @@ def rank_checkpoints(
     *,
     trained_on: str | None = None,
 ) -> RankingOutcome:
-    """Rank all checkpoints of a run and copy the chosen one, with its threshold, to `best_folder`.
+    """Rank all checkpoints of a run and copy the chosen one, with what was tuned, to `best_folder`.
 
     Args:
         task: Whose checkpoints.
@@ -129,8 +129,10 @@ def rank_checkpoints(
             f"Run `kedro run --pipelines train_{task.name}`, or ingest the former corpus again",
         )
     _check_settings(task, checkpoints)
+    objective = task.objective
+    metric = objective.metric
     results = [
-        _Scores.of(units)
+        _Scores.of(units, objective)
         for units in evaluate_checkpoints(task, checkpoints, "validation", cache_folder, evaluation)
     ]
     if not results[0].units:
@@ -142,40 +144,43 @@ def rank_checkpoints(
     steps = [read_state(path).step for path in checkpoints]
     table = build_ranking(
         steps,
-        [[scores["f1"] for scores in result.units.values()] for result in results],
-        _columns(results),
+        [[scores[metric] for scores in result.units.values()] for result in results],
+        _columns(results, metric),
+        metric=metric,
         rule=config.rule,
         level=config.level,
         n_resamples=config.resamples,
         seed=config.seed,
     )
-    choice = choose(table, config.rule)
+    choice = choose(table, config.rule, metric)
     position = steps.index(choice.step)
     chosen, training = (
         next(evaluate_checkpoints(task, [checkpoints[position]], split, cache_folder, evaluation))
         for split in ("validation", "train")
     )
-    threshold, tuned_f1 = best_threshold(list(chosen.values()))
-    validation, on_train = (_Scores.of(units).means for units in (chosen, training))
+    tuned = objective.tune(list(chosen.values()))
+    validation, on_train = (_Scores.of(units, objective).means for units in (chosen, training))
     warnings = [*choice.warnings, *table.attrs.get("warnings", [])]
     best: dict[str, Any] = {
         "task": task.name,
         "step": choice.step,
         "checkpoint": checkpoints[position].name,
+        "metric": metric,
         "rule": choice.rule,
         "reason": choice.reason,
         "warnings": warnings,
-        "threshold": threshold,
-        "validation": _storable({**validation, "tuned_f1": tuned_f1}),
-        "train": _storable(on_train),
+        **{name: value for name, value in tuned.items() if name == "threshold"},
+        "validation": finite_or_none(validation | _scores_among(tuned)),
+        "train": finite_or_none(on_train),
         "n_checkpoints": len(checkpoints),
     }
     for warning in warnings:
         logger.warning("%s: %s", task.label, warning)
     copy_checkpoint(checkpoints[position], best_folder, {BEST_FILE: best})
     logger.info(
-        "%s: chose step %d of %d checkpoints, validation F1 %.4f, train F1 %.4f (%s)",
-        task.label, choice.step, len(checkpoints), validation["f1"], on_train["f1"], choice.reason,
+        "%s: chose step %d of %d checkpoints, validation %s %.4f, train %s %.4f (%s)",
+        task.label, choice.step, len(checkpoints), metric_name(metric), validation[metric],
+        metric_name(metric), on_train[metric], choice.reason,
     )  # fmt: skip
     return RankingOutcome(table, _per_unit(steps, results), best)
 
@@ -194,17 +199,16 @@ def _check_settings(task: Task, checkpoints: list[Path]) -> None:
             )
 
 
-def _columns(results: list[_Scores]) -> dict[str, list[float]]:
+def _columns(results: list[_Scores], metric: str) -> dict[str, list[float]]:
     return {
         name: [result.means[name] for result in results]
         for name in results[0].means
-        if name != "f1"
+        if name != metric
     }
 
 
-def _storable(scores: dict[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN: the area under the curve of targets of one class is null."""
-    return {name: None if np.isnan(value) else value for name, value in scores.items()}
+def _scores_among(tuned: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in tuned.items() if name != "threshold"}
 
 
 def _per_unit(steps: list[int], results: list[_Scores]) -> pd.DataFrame:

@@ -33,6 +33,7 @@ from amt_pipeline.training.feed import open_feed
 from amt_pipeline.training.interrupt import InterruptGuard
 from amt_pipeline.training.result import TrainingInterrupted, TrainingResult
 from amt_pipeline.training.run import RESULT_FILE, find_resume_point, prune_checkpoints
+from amt_pipeline.training.schedule import replay
 from amt_pipeline.training.stream import WindowStream
 from amt_pipeline.training.task import Batch, Task
 from amt_pipeline.training.trainer import Trainer
@@ -77,7 +78,9 @@ def train(
     first_step, total_steps, size = run.resume(restart), run.total_steps, config.batch_size
     read_every = READ_EVERY_STEPS[run.trainer.device.type]
     # Scalars are reported at every save too, so that a resumed run reports the same ones.
-    saves = {*range(config.save_every_steps, total_steps, config.save_every_steps), total_steps}
+    saves = config.steps_at(config.save_every_steps, run.stream.epoch_size)
+    validations = config.steps_at(config.validate_every_steps, run.stream.epoch_size)
+    reports = saves | validations
     steps = range(first_step, total_steps)
     progress = Progress(task.label, total_steps * size, "window", first_step * size)
     with (
@@ -88,13 +91,13 @@ def train(
         for step in steps:
             run.trainer.step(step, feed.batch(step))
             done = step + 1
-            due = done in saves or done % config.log_every_steps == 0
+            due = done in reports or done % config.log_every_steps == 0
             if not due and done % read_every:
                 progress.advance(size)
                 continue
             run.trainer.read(done)
             if due:
-                run.report(done, feed.wait_s)
+                run.report(done, feed.wait_s, validate=done in validations)
             progress.advance(size, run.trainer.note())
             # Looked at once: a signal after the save must not end the run without another one.
             stop = group.any(interrupt.requested) and done < total_steps
@@ -140,7 +143,8 @@ class _Run:
             "training": config.identity(),
             "data": task.fingerprint(),
         }
-        self.trainer = Trainer(task, device, precision, group)
+        schedule = config.schedule_of(self.stream.epoch_size)
+        self.trainer = Trainer(task, schedule, device, precision, group)
         self.history: list[dict[str, float]] = []
 
     def resume(self, restart: bool) -> int:
@@ -154,6 +158,7 @@ class _Run:
         if checkpoint is not None:
             first_step = read_state(checkpoint).step
             self.history = load_training_state(checkpoint, trainer.network, trainer.optimiser)
+            replay(trainer.schedule, self.history, f"validation/{trainer.objective.metric}")
             logger.info("%s: going on from step %d of %d", task.label, first_step, self.total_steps)
         logger.info(
             "%s: %d weights, %d windows per epoch, %d steps on %s (%s, %d threads%s)",
@@ -190,24 +195,26 @@ class _Run:
         rows = self.group.rows(self.task.training.batch_size)
         return self.task.training_batch(self.stream.batch(step), step, rows)
 
-    def report(self, step: int, waited_s: float) -> None:
+    def report(self, step: int, waited_s: float, *, validate: bool) -> None:
         """Report the scalars since the last report.
 
         Args:
             step: Steps done.
             waited_s: Seconds spent on waiting for batches since the start.
+            validate: Whether the validation split is looked at, too.
         """
         values = self.trainer.scalars(step)
-        self.history.append({"step": step, **values})
-        step_before, waited_before_s, before_s = self._reported
-        elapsed_s = max(time.monotonic() - before_s, 1e-9)
+        elapsed_s = max(time.monotonic() - self._reported[2], 1e-9)
+        validation = self.trainer.validate() if validate else {}
+        self.history.append({"step": step, **values, **validation})
+        step_before, waited_before_s, _ = self._reported
         windows = (step - step_before) * self.task.training.batch_size
         speed = {
             "windows_per_second": windows / elapsed_s,
             "feed_wait_fraction": (waited_s - waited_before_s) / elapsed_s,
         }
         scalars = {f"train/{key}": value for key, value in {**values, **speed}.items()}
-        self.reporter.scalars(scalars, step)
+        self.reporter.scalars({**scalars, **validation}, step)
         self._reported = step, waited_s, time.monotonic()
 
     def save(self, step: int, *, regular: bool) -> None:

@@ -1,4 +1,4 @@
-"""Losses: weighted cross-entropy plus separate L2 for convolutions and fully connected layers."""
+"""Losses: cross-entropies of outputs and of classes, L2 for convolutions and dense layers apart."""
 
 from __future__ import annotations
 
@@ -32,6 +32,34 @@ def weighted_cross_entropy(
     if valid is None:
         return losses.mean() if count is None else losses.sum() / count
     mask = valid.expand_as(losses)
+    return (losses * mask).sum() / (mask.sum() if count is None else count).clamp(min=1)
+
+
+def class_cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    label_smoothing: float = 0.0,
+    valid: Tensor | None = None,
+    count: Tensor | None = None,
+) -> Tensor:
+    """Return the softmax cross-entropy in nats, mean over all (valid) targets.
+
+    Args:
+        logits: `[*shape, classes]`, any precision; the mean is taken in 32 bits.
+        targets: `[*shape]` class numbers.
+        label_smoothing: Share of the target that goes to all classes alike.
+        valid: `[*shape]`, which targets count; None is all.
+        count: What the sum is divided by; see `weighted_cross_entropy`.
+    """
+    losses = functional.cross_entropy(
+        logits.float().flatten(0, -2),
+        targets.flatten(),
+        label_smoothing=label_smoothing,
+        reduction="none",
+    )
+    if valid is None:
+        return losses.mean() if count is None else losses.sum() / count
+    mask = valid.flatten()
     return (losses * mask).sum() / (mask.sum() if count is None else count).clamp(min=1)
 
 

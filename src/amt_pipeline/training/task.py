@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from amt_pipeline.store.windows import Windows
     from amt_pipeline.training.config import TrainingConfig
+    from amt_pipeline.training.objective import Objective
 
 
 ALL_ROWS = slice(None)
@@ -55,6 +56,10 @@ class Task(Protocol):
     unit: str
     training: TrainingConfig
 
+    @property
+    def objective(self) -> Objective:
+        """Return what the network is trained towards and scored by."""
+
     def recipe(self) -> dict[str, Any]:
         """Return how another process makes this task, JSON-able.
 
@@ -97,6 +102,8 @@ class Task(Protocol):
 
     def forward(self, network: nn.Module, batch: Batch) -> Tensor:
         """Return logits of the targets' shape for a batch on the network's device.
+
+        Those of classes have one axis more at the end.
 
         The network is called once, and its answer returned with its leading axes as they are: a
         ranking passes several networks as one, whose answer has one axis more in front.

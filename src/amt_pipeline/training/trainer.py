@@ -12,12 +12,17 @@ from amt_pipeline.core.seeding import derive_seed
 from amt_pipeline.training.batch_norm import share_batch_norm
 from amt_pipeline.training.device import autocast
 from amt_pipeline.training.distributed import Group
-from amt_pipeline.training.losses import L2Penalty, count_outputs, weighted_cross_entropy
-from amt_pipeline.training.metrics import BinaryCounts
+from amt_pipeline.training.evaluation import validation_scores
+from amt_pipeline.training.losses import L2Penalty
+from amt_pipeline.training.schedule import Schedule
 from amt_pipeline.training.task import Batch, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+SHORT = {"precision": "P", "recall": "R", "f1": "F1"}
+"""Names of scores on the progress line."""
 
 
 class TrainingDiverged(UserError):
@@ -29,24 +34,31 @@ class Trainer:
 
     Args:
         task: What is trained.
+        schedule: The learning rates.
         device: Where; the network is moved there.
         precision: Arithmetic of the forward pass, `float32` or `bfloat16`.
         group: The processes that share each batch.
     """
 
-    def __init__(self, task: Task, device: torch.device, precision: str, group: Group) -> None:
+    def __init__(
+        self, task: Task, schedule: Schedule, device: torch.device, precision: str, group: Group
+    ) -> None:
         config = task.training
         torch.manual_seed(derive_seed(config.seed, task.name, "weights"))
         network = task.build_network().to(device)
-        self.task, self.device, self.precision, self.group = task, device, precision, group
+        self.task, self.schedule, self.objective = task, schedule, task.objective
+        self.device, self.precision, self.group = device, precision, group
         self.network = network if group.size == 1 else share_batch_norm(network)
-        self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+        make = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimiser]
+        self.optimiser = make(
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
         self.n_parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
         self._penalty = L2Penalty(network, config.conv_l2, config.dense_l2)
         self._reset()
 
     def _reset(self) -> None:
-        self._counts, self._loss_sum, self._n_losses = BinaryCounts(), 0.0, 0
+        self._counts, self._loss_sum, self._n_losses = self.objective.running(), 0.0, 0
         self._unread: list[Tensor] = []
 
     def step(self, step: int, batch: Batch) -> None:
@@ -56,7 +68,7 @@ class Trainer:
         """
         config, group = self.task.training, self.group
         for settings in self.optimiser.param_groups:
-            settings["lr"] = config.learning_rate_at(step)
+            settings["lr"] = self.schedule.rate(step)
         if group.size > 1:
             # Each process draws its own dropout; drawn anew, it does not depend on restarts.
             torch.manual_seed(derive_seed(config.seed, self.task.name, "draws", step, group.rank))
@@ -65,8 +77,8 @@ class Trainer:
             logits = self.task.forward(self.network, batch)
         count = None
         if group.size > 1:
-            count = group.sum(count_outputs(batch.targets, batch.valid))
-        loss = weighted_cross_entropy(logits, batch.targets, config.pos_weight, batch.valid, count)
+            count = group.sum(self.objective.count(batch))
+        loss = self.objective.loss(logits, batch, count)
         # Gradients are summed over the processes, so only one of them adds the penalty.
         objective = loss + self._penalty() if group.is_main else loss
         self.optimiser.zero_grad(set_to_none=True)
@@ -109,17 +121,27 @@ class Trainer:
         values = {
             "loss": self._loss_sum / max(self._n_losses, 1),
             **self._counts.scores(),
-            "learning_rate": self.task.training.learning_rate_at(step - 1),
+            "learning_rate": self.schedule.rate(step - 1),
         }
         self._reset()
         return values
+
+    def validate(self) -> dict[str, float]:
+        """Return `validation/<score>` over the validation split, and tell the schedule of it.
+
+        All processes call this; the main one evaluates.
+        """
+        scores = self.group.from_main(
+            lambda: validation_scores(self.task, self.network, self.device, self.precision)
+        )
+        if scores:
+            self.schedule.validated(scores[self.objective.metric])
+        finite = {name: value for name, value in scores.items() if math.isfinite(value)}
+        return {f"validation/{name}": value for name, value in finite.items()}
 
     def note(self) -> str:
         """Return loss and scores (on this process's rows) for the progress line."""
         if not self._n_losses:
             return ""
-        scores = self._counts.scores()
-        return (
-            f"loss {self._loss_sum / self._n_losses:.4f}, P {scores['precision']:.3f}, "
-            f"R {scores['recall']:.3f}, F1 {scores['f1']:.3f}"
-        )
+        scores = [f"{SHORT.get(k, k)} {v:.3f}" for k, v in self._counts.scores().items()]
+        return ", ".join([f"loss {self._loss_sum / self._n_losses:.4f}", *scores])

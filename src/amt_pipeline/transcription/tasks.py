@@ -17,6 +17,7 @@ from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.store.windows import FrameSource, WindowReader, Windows
 from amt_pipeline.training.device import resolve_device
+from amt_pipeline.training.objective import BinaryObjective
 from amt_pipeline.training.task import ALL_ROWS, Batch
 from amt_pipeline.transcription.augment import Variation, draw_variation, vary_frames, vary_keys
 from amt_pipeline.transcription.labels import FrameLabels
@@ -77,6 +78,11 @@ class FrameTask:
         self._data_fingerprint, self._records_folder = data_fingerprint, records_folder
         self._open: dict[str, tuple[FrameSource, FrameLabels]] = {}
         self._context = NETWORKS[config.model.kind].context_frames
+
+    @property
+    def objective(self) -> BinaryObjective:
+        """Return what the network is trained towards: yes or no per frame (and key)."""
+        return BinaryObjective(self.training.pos_weight)
 
     def recipe(self) -> dict[str, Any]:
         """Return how another process makes this task; see `training.task.Task`."""
