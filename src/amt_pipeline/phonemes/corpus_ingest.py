@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from amt_pipeline.core.errors import ConfigError, CorpusError, UserError
 from amt_pipeline.core.parallel import LOCAL, Failure, ParallelConfig, map_items
-from amt_pipeline.features.spec import MfccSpec
+from amt_pipeline.features.mfcc_spec import MfccSpec
 from amt_pipeline.phonemes.config import LibrispeechConfig
 from amt_pipeline.phonemes.corpus import read_corpus
 from amt_pipeline.phonemes.corpus_summary import shared_speakers, summarise
@@ -125,7 +125,9 @@ def _ingest_packs(
         unit="pack",
         parallel=parallel,
         shared=(store_folder, labels_folder),
-        sources=(root,),
+        sources=(root, root / Path(config.alignments).expanduser())
+        if config.alignments
+        else (root,),
     )
     for _, outcome in outcomes:
         if isinstance(outcome, Failure):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from amt_pipeline.features.spec import MfccSpec
+from amt_pipeline.features.mfcc_spec import MfccSpec
 from amt_pipeline.phonemes.config import LibrispeechConfig
 from amt_pipeline.phonemes.label_store import read_labels
 from amt_pipeline.phonemes.utterances import CorpusReading

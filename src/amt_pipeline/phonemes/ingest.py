@@ -15,7 +15,7 @@ from amt_pipeline.audio.io import audio_info, read_audio
 from amt_pipeline.core.errors import AudioError, CorpusError, StorageError, UserError
 from amt_pipeline.core.hashing import file_sha256
 from amt_pipeline.features.mfcc import mfcc_frames
-from amt_pipeline.features.spec import MfccSpec
+from amt_pipeline.features.mfcc_spec import MfccSpec
 from amt_pipeline.phonemes.alignments import read_alignment
 from amt_pipeline.phonemes.classes import PhoneClasses
 from amt_pipeline.phonemes.label_store import (
@@ -234,8 +234,9 @@ def _from_audio(
     if (seconds := audio_info(path).duration_s) > MAX_UTTERANCE_S:
         problem = f"lasts {seconds:.0f} s: an utterance has at most {MAX_UTTERANCE_S:.0f} s"
         raise AudioError(path, problem, "Cut it into utterances")
-    audio = read_audio(path, sample_rate=spec.sample_rate, channels=1)
-    samples = audio.samples[:, 0]
+    # Both channels, so that opposite ones are noticed; the mean of a copied mono is the same again.
+    audio = read_audio(path, sample_rate=spec.sample_rate, channels=2)
+    samples = audio.samples.mean(axis=1)
     if spec.grid.frame_count(len(samples)) == 0:
         problem = f"has {len(samples)} samples, less than one frame of {spec.frame_samples}"
         raise AudioError(path, problem, "Leave it out")

@@ -51,6 +51,16 @@ class LabelLine:
     error: CorpusError | None = None
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One of the two lists, with what goes with it."""
+
+    utterances: list[Utterance]
+    missing: Failures
+    wrong: Failures
+    warnings: list[str]
+
+
 def read_libriphone(root: Path, config: LibrispeechConfig) -> CorpusReading:
     """Read the lists of a corpus in the course's layout, and look which tensors are there.
 
@@ -59,52 +69,66 @@ def read_libriphone(root: Path, config: LibrispeechConfig) -> CorpusReading:
         ConfigError: The split leaves nothing to train or validate on.
     """
     classes = read_classes(root)
+    train, test = _read_ids(root)
+    split = dict.fromkeys(test, "test") | draw_splits(
+        train, [speaker_and_chapter(name)[0] for name in train], config.split
+    )
+    labels = read_label_list(root / TRAIN_LABELS, classes)
+    has_test_labels = (root / TEST_LABELS).exists()
+    test_labels = read_label_list(root / TEST_LABELS, classes) if has_test_labels else None
+    parts = (
+        _read_part(root, "train", train, split, labels),
+        _read_part(root, "test", test, split, test_labels),
+    )
+    missing = [failure for part in parts for failure in part.missing]
+    if config.missing == "refuse":
+        refuse_missing(root, missing, len(split))
+    return CorpusReading(
+        "libriphone",
+        utterances=tuple(one for part in parts for one in part.utterances),
+        failures=(*missing, *(failure for part in parts for failure in part.wrong)),
+        warnings=tuple(text for part in parts for text in part.warnings),
+        classes=classes,
+        drawn=("train", "validation"),
+    )
+
+
+def _read_ids(root: Path) -> tuple[list[str], list[str]]:
     train, test = read_id_list(root / TRAIN_LIST), read_id_list(root / TEST_LIST)
     both = sorted(set(train) & set(test))
     if both:
         problem = f"has {len(both)} ids that {TRAIN_LIST} has too (leakage): {', '.join(both)}"
         raise CorpusError(root / TEST_LIST, problem, "Take them out of one of the lists")
-    labels = read_label_list(root / TRAIN_LABELS, classes)
-    test_labels = {}
-    if (root / TEST_LABELS).exists():
-        test_labels = read_label_list(root / TEST_LABELS, classes)
-    split = draw_splits(
-        train, [speaker_and_chapter(name)[0] for name in train], config.split, with_test=False
-    )
-    utterances: list[Utterance] = []
-    missing: Failures = []
-    wrong: Failures = []
-    for folder, names, lines in (("train", train, labels), ("test", test, test_labels)):
-        present = _listed(root / "feat" / folder, names, folder, missing)
-        for name in names:
-            line = lines.get(name)
-            if line is None and lines:
-                list_path = root / (TRAIN_LABELS if folder == "train" else TEST_LABELS)
-                missing.append((name, CorpusError(list_path, "has no labels for it")))
-            elif line is not None and line.error is not None:
-                wrong.append((name, line.error))
-            elif name in present:
-                path = root / "feat" / folder / f"{name}.pt"
-                known = line.classes if line else None
-                utterances.append(
-                    Utterance(name, split.get(name, "test"), feature_path=path, classes=known)
-                )
-    if config.missing == "refuse":
-        refuse_missing(root, missing, len(train) + len(test))
-    warnings = [
-        *_unlisted(root, "train", train),
-        *_unlisted(root, "test", test),
-        *_unknown_labels(root / TRAIN_LABELS, labels, train),
-        *_unknown_labels(root / TEST_LABELS, test_labels, test),
-    ]
-    return CorpusReading(
-        "libriphone",
-        tuple(utterances),
-        tuple(missing + wrong),
-        tuple(warnings),
-        classes,
-        ("train", "validation"),
-    )
+    return train, test
+
+
+def _read_part(
+    root: Path,
+    name: str,
+    ids: list[str],
+    split: dict[str, str],
+    labels: dict[str, LabelLine] | None,
+) -> _Part:
+    """Bring ids, tensors and labels of one list together; a test list may be without labels."""
+    folder, labels_path = root / "feat" / name, root / f"{name}_labels.txt"
+    there = _tensors(folder)
+    part = _Part([], _absent(folder, ids, there, name), [], _unlisted(folder, ids, there, name))
+    for one in ids:
+        line = labels.get(one) if labels is not None else LabelLine(None)
+        if line is None:
+            part.missing.append((one, CorpusError(labels_path, "has no labels for it")))
+        elif line.error is not None:
+            part.wrong.append((one, line.error))
+        elif one in there:
+            path = folder / f"{one}.pt"
+            part.utterances.append(
+                Utterance(one, split[one], feature_path=path, classes=line.classes)
+            )
+    extra = (labels or {}).keys() - set(ids)
+    if extra:
+        text = f"{labels_path} labels {len(extra)} ids that the list lacks: {name_some(extra)}"
+        part.warnings.append(text)
+    return part
 
 
 def read_id_list(path: Path) -> list[str]:
@@ -170,21 +194,23 @@ def _refuse_repetitions(path: Path, names: list[tuple[str, int]]) -> None:
         raise CorpusError(path, problem, "Keep one line of each")
 
 
-def _listed(folder: Path, names: list[str], split: str, missing: Failures) -> set[str]:
-    """Return which of the ids have a tensor; note the others."""
-    there = _tensors(folder)
-    absent = [name for name in names if name not in there]
-    if len(absent) == len(names):
+def _absent(folder: Path, ids: list[str], there: set[str], name: str) -> Failures:
+    """Return the ids without a tensor; refuse a folder that has none of them."""
+    absent = [one for one in ids if one not in there]
+    if len(absent) == len(ids):
         raise CorpusError(
             folder,
-            f"has none of the {len(names)} tensors that {split}_split.txt lists",
+            f"has none of the {len(ids)} tensors that {name}_split.txt lists",
             "The archive has feat/train and feat/test beside the lists: unpack it whole",
         )
     remedy = "Restore it from the archive"
-    missing += [
-        (name, CorpusError(folder / f"{name}.pt", "no such file", remedy)) for name in absent
-    ]
-    return there
+    return [(one, CorpusError(folder / f"{one}.pt", "no such file", remedy)) for one in absent]
+
+
+def _unlisted(folder: Path, ids: list[str], there: set[str], name: str) -> list[str]:
+    extra = there - set(ids)
+    what = f"tensors in {folder} are not in {name}_split.txt and are left out"
+    return [f"{len(extra)} {what}: {name_some(extra)}"] if extra else []
 
 
 def _tensors(folder: Path) -> set[str]:
@@ -195,20 +221,3 @@ def _tensors(folder: Path) -> set[str]:
     except OSError as error:
         raise CorpusError(folder, f"cannot be listed ({error.strerror or error})") from error
     return {path.stem for path in found if not path.name.startswith(".")}
-
-
-def _unlisted(root: Path, split: str, names: list[str]) -> list[str]:
-    extra = _tensors(root / "feat" / split) - set(names)
-    if not extra:
-        return []
-    return [
-        f"{len(extra)} tensors in {root / 'feat' / split} are not in {split}_split.txt and are "
-        f"left out: {name_some(extra)}"
-    ]
-
-
-def _unknown_labels(path: Path, labels: dict[str, LabelLine], names: list[str]) -> list[str]:
-    extra = labels.keys() - set(names)
-    if not extra:
-        return []
-    return [f"{path} labels {len(extra)} ids that the list lacks: {name_some(extra)}"]

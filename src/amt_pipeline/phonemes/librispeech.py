@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,8 +75,7 @@ def read_librispeech(root: Path, config: LibrispeechConfig) -> CorpusReading:
     classes = read_classes(root)
     if classes.silence is None:
         raise CorpusError(root, f"its phone classes have no {SILENCE}", "Name the class of silence")
-    subsets = find_subsets(root)
-    tree = _read_tree(subsets)
+    tree = _read_tree(find_subsets(root))
     if not tree.utterances:
         raise CorpusError(root, "has no .flac files in the layout of LibriSpeech", EXPECTED)
     _check_ids(root, tree.utterances)
@@ -86,39 +85,43 @@ def read_librispeech(root: Path, config: LibrispeechConfig) -> CorpusReading:
         replace(one, alignment_path=alignments.get(one.recording_id)) for one in utterances
     ]
     there = {one.recording_id for one in utterances}
+    missing = [*_without_audio(tree, there), *_without_alignment(root, utterances, drawn)]
+    if config.missing == "refuse":
+        refuse_missing(root, missing, len(there | tree.transcribed.keys()))
+    left_out = {name for name, _ in missing}
+    return CorpusReading(
+        "librispeech",
+        utterances=tuple(one for one in utterances if one.recording_id not in left_out),
+        failures=tuple(missing),
+        warnings=tuple(_warnings(root, there, tree, utterances)),
+        classes=classes,
+        drawn=drawn,
+    )
+
+
+def _without_audio(tree: _Tree, there: set[str]) -> Iterable[tuple[str, CorpusError]]:
     remedy = "Restore it from the archive"
-    missing = [
-        (
-            name,
-            CorpusError(path.parent / f"{name}.flac", f"no such file, {path.name} has it", remedy),
-        )
-        for name, path in tree.transcribed.items()
-        if name not in there
-    ]
+    for name, path in tree.transcribed.items():
+        if name not in there:
+            problem = f"no such file, but {path.name} has it"
+            yield name, CorpusError(path.parent / f"{name}.flac", problem, remedy)
+
+
+def _without_alignment(
+    root: Path, utterances: list[Utterance], drawn: Sequence[str]
+) -> Iterable[tuple[str, CorpusError]]:
+    """Yield utterances that lack an alignment; those of a published test part may."""
     needed = [one for one in utterances if one.split != "test" or "test" in drawn]
-    unaligned = [one for one in needed if one.alignment_path is None]
-    if len(unaligned) == len(needed):
+    lacking = [one for one in needed if one.alignment_path is None]
+    if len(lacking) == len(needed):
         raise CorpusError(
             root,
             f"no alignment of its {len(needed)} utterances was found",
             "Put <id>.csv or <id>.TextGrid into a folder and name it: librispeech.alignments=...",
         )
     remedy = "Align it, or leave it out"
-    missing += [
-        (one.recording_id, CorpusError(one.source_path, "has no alignment", remedy))
-        for one in unaligned
-    ]
-    if config.missing == "refuse":
-        refuse_missing(root, missing, len(there | tree.transcribed.keys()))
-    left_out = {name for name, _ in missing}
-    return CorpusReading(
-        "librispeech",
-        tuple(one for one in utterances if one.recording_id not in left_out),
-        tuple(missing),
-        tuple(_warnings(root, there, tree, utterances)),
-        classes,
-        drawn,
-    )
+    for one in lacking:
+        yield one.recording_id, CorpusError(one.source_path, "has no alignment", remedy)
 
 
 def _read_tree(subsets: list[Path]) -> _Tree:
@@ -177,24 +180,14 @@ def _with_splits(
     """
     given = {one.split for one in utterances}
     pool_split = next(split for split in ("train", "validation", "test") if split in given)
-    pool = [one for one in utterances if one.split == pool_split]
-    with_test = pool_split == "test" or "test" not in given
-    if pool_split == "train" and "validation" in given and not with_test:
+    wanted = [name for name in ("validation", "test") if name not in given or name == pool_split]
+    if not wanted:
         return utterances, ()
-    names = [one.recording_id for one in pool]
-    ratios = config.split
-    if pool_split == "train" and "validation" in given:
-        # Only test is lacking: what is drawn for validation would be training's.
-        drawn_split = draw_splits(names, [one.speaker for one in pool], ratios, with_test=True)
-        drawn_split = {
-            name: "train" if split == "validation" else split for name, split in drawn_split.items()
-        }
-    else:
-        drawn_split = draw_splits(names, [one.speaker for one in pool], ratios, with_test=with_test)
-    drawn = tuple(sorted(set(drawn_split.values()) | {"train"}))
-    return [
-        replace(one, split=drawn_split.get(one.recording_id, one.split)) for one in utterances
-    ], drawn
+    pool = [one for one in utterances if one.split == pool_split]
+    names, speakers = [one.recording_id for one in pool], [one.speaker for one in pool]
+    drawn = draw_splits(names, speakers, config.split, wanted=wanted)
+    shared_out = [replace(one, split=drawn.get(one.recording_id, one.split)) for one in utterances]
+    return shared_out, ("train", *wanted)
 
 
 def _alignment_files(root: Path, folder: str | None, tree: _Tree) -> dict[str, Path]:

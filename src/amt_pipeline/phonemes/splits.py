@@ -11,18 +11,22 @@ from amt_pipeline.phonemes.config import SplitConfig
 
 
 def draw_splits(
-    utterances: Sequence[str], speakers: Sequence[str], config: SplitConfig, *, with_test: bool
+    utterances: Sequence[str],
+    speakers: Sequence[str],
+    config: SplitConfig,
+    *,
+    wanted: Sequence[str] = ("validation",),
 ) -> dict[str, str]:
-    """Share utterances out to training and validation, and to test where asked for.
+    """Share utterances out to training and to other splits.
 
-    By utterance and without test this is the rule of the course's sample code: python's generator
-    is seeded, the list shuffled in the order of its file, the first int(n x ratio) train.
+    By utterance, and with validation only, this is the rule of the course's sample code: python's
+    generator is seeded, the list shuffled in the order of its file, the first int(n x ratio) train.
 
     Args:
         utterances: Ids in the order of the list.
         speakers: Who speaks each; empty where unknown.
         config: Ratios, seed and what is kept together.
-        with_test: Whether `test_ratio` of them are set aside for test.
+        wanted: The other splits: validation, test, or both.
 
     Returns:
         The split of each utterance.
@@ -32,10 +36,11 @@ def draw_splits(
             unknown.
     """
     if config.by == "speaker":
-        shares = _by_speaker(utterances, speakers, config, with_test)
+        shares = _by_speaker(utterances, speakers, config, wanted)
     else:
-        shares = _by_utterance(utterances, config, with_test)
-    empty = [name for name in ("train", "validation") if name not in shares.values()]
+        shares = _by_utterance(utterances, config, wanted)
+    needed = {"train", *wanted} - {"test"}
+    empty = sorted(needed - set(shares.values()))
     if empty:
         units = "speakers" if config.by == "speaker" else "utterances"
         count = len(set(speakers)) if config.by == "speaker" else len(utterances)
@@ -49,15 +54,15 @@ def draw_splits(
 
 
 def _by_utterance(
-    utterances: Sequence[str], config: SplitConfig, with_test: bool
+    utterances: Sequence[str], config: SplitConfig, wanted: Sequence[str]
 ) -> dict[str, str]:
     shuffled = list(utterances)
     # random.Random(seed).shuffle draws what random.seed(seed); random.shuffle draws.
     random.Random(config.seed).shuffle(shuffled)
-    n_test = int(len(shuffled) * config.test_ratio) if with_test else 0
+    n_test = int(len(shuffled) * config.test_ratio) if "test" in wanted else 0
     # Test is taken from the end: whether there is one does not change who comes first.
     rest, test = shuffled[: len(shuffled) - n_test], shuffled[len(shuffled) - n_test :]
-    n_train = int(len(rest) * config.train_ratio)
+    n_train = int(len(rest) * config.train_ratio) if "validation" in wanted else len(rest)
     return {
         **dict.fromkeys(rest[:n_train], "train"),
         **dict.fromkeys(rest[n_train:], "validation"),
@@ -66,7 +71,10 @@ def _by_utterance(
 
 
 def _by_speaker(
-    utterances: Sequence[str], speakers: Sequence[str], config: SplitConfig, with_test: bool
+    utterances: Sequence[str],
+    speakers: Sequence[str],
+    config: SplitConfig,
+    wanted: Sequence[str],
 ) -> dict[str, str]:
     unknown = [name for name, who in zip(utterances, speakers, strict=True) if not who]
     if unknown:
@@ -78,11 +86,11 @@ def _by_speaker(
     n_utterances = Counter(speakers)
     order = sorted(n_utterances)
     random.Random(config.seed).shuffle(order)
-    test: list[str] = []
-    if with_test and config.test_ratio > 0:
-        test = _fill(order, n_utterances, config.test_ratio)
+    has_test = "test" in wanted and config.test_ratio > 0
+    test = _fill(order, n_utterances, config.test_ratio) if has_test else []
     rest = [who for who in order if who not in set(test)]
-    train = set(_fill(rest, n_utterances, config.train_ratio))
+    has_validation = "validation" in wanted
+    train = set(_fill(rest, n_utterances, config.train_ratio) if has_validation else rest)
     split = {who: "train" if who in train else "validation" for who in rest}
     split |= dict.fromkeys(test, "test")
     return {name: split[who] for name, who in zip(utterances, speakers, strict=True)}
@@ -91,10 +99,10 @@ def _by_speaker(
 def _fill(speakers: Sequence[str], n_utterances: Counter[str], ratio: float) -> list[str]:
     """Return speakers, in order, with at most `ratio` of the utterances; the first in any case."""
     limit = ratio * sum(n_utterances[who] for who in speakers)
-    chosen = list(speakers[:1])
-    count = n_utterances[speakers[0]]
-    for who in speakers[1:]:
-        if count + n_utterances[who] <= limit:
+    chosen: list[str] = []
+    count = 0
+    for who in speakers:
+        if not chosen or count + n_utterances[who] <= limit:
             chosen.append(who)
             count += n_utterances[who]
     return chosen
