@@ -6,35 +6,29 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from amt_pipeline.audio.io import audio_info, read_audio
-from amt_pipeline.core.errors import AudioError, CorpusError, StorageError, UserError
+from amt_pipeline.core.errors import CorpusError, StorageError, UserError
 from amt_pipeline.core.hashing import file_sha256
-from amt_pipeline.features.mfcc import mfcc_frames
 from amt_pipeline.features.mfcc_spec import MfccSpec
-from amt_pipeline.phonemes.alignments import read_alignment
 from amt_pipeline.phonemes.classes import PhoneClasses
 from amt_pipeline.phonemes.label_store import (
     LabelEntry,
     LabelIndex,
     LabelPart,
+    read_classes_of,
     read_label_index,
     remove_label_index,
     write_label_index,
     write_label_pack,
 )
-from amt_pipeline.phonemes.labels import frame_classes, require_as_many
-from amt_pipeline.phonemes.tensor_reading import read_tensor
+from amt_pipeline.phonemes.utterance_reading import read_utterance
 from amt_pipeline.phonemes.utterances import Utterance
 from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.store.packs import PackPart
-
-MAX_UTTERANCE_S = 900.0
-"""Longest recording that counts as an utterance; LibriSpeech's longest has 35 s."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +90,30 @@ class IngestedPack:
     reused: bool
 
 
+class _Facts(BaseModel):
+    """What is kept beside the labels of an utterance, to know whether it is current.
+
+    Attributes:
+        content_sha256: Content hash of the file that its frames were made from.
+        source_sha256: Content hashes of that file and of its alignment, if it has one.
+        stamp: Size and times of these files when they were read.
+        label_key: See `_label_key`.
+        n_frames: Frames stored.
+        duration_s: Length of the audio.
+        warnings: What is odd about it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    content_sha256: str
+    source_sha256: list[str]
+    stamp: list[list[int]]
+    label_key: list[str]
+    n_frames: int
+    duration_s: float
+    warnings: list[str]
+
+
 @dataclass(frozen=True)
 class _Made:
     frames: npt.NDArray[np.float32]
@@ -145,34 +163,38 @@ def _stored(store: FrameStore, job: PackJob) -> LabelIndex | None:
     """Return the index of the pack where frames and labels of such utterances are stored."""
     try:
         index = read_label_index(job.labels_folder, job.name)
+        read_classes_of(job.labels_folder, job.name, index)
         entries = store.pack_entries(job.name)
-    except UserError:
+        noted = [(part.recording_id, _facts(part).content_sha256) for part in index.parts]
+    except (UserError, ValidationError):
         return None
     stored = [(entry.recording_id, entry.content_sha256) for entry in entries]
-    noted = [(part.recording_id, part.extra.get("content_sha256")) for part in index.parts]
     wanted = {one.recording_id for one in job.utterances}
-    fits = stored == noted and wanted.issuperset(name for name, _ in noted)
-    return index if fits else None
+    return index if stored == noted and wanted.issuperset(name for name, _ in noted) else None
 
 
 def _refreshed(job: PackJob, index: LabelIndex) -> LabelIndex | None:
     """Return the index with the present times of the files; None where a content has changed."""
     by_name = {one.recording_id: one for one in job.utterances}
     parts = []
-    for stored in index.parts:
-        part, one = stored, by_name[stored.recording_id]
+    for part in index.parts:
+        one, facts = by_name[part.recording_id], _facts(part)
         try:
-            stamp, key = _stamp(one), _label_key(one, job.classes)
-            if part.extra.get("label_key") != key:
+            stamp = _stamp(one)
+            is_touched = facts.stamp != stamp
+            if is_touched and facts.source_sha256 != _source_hashes(one):
                 return None
-            if part.extra.get("stamp") != stamp:
-                if _source_hashes(one) != part.extra.get("source_sha256"):
-                    return None
-                part = part.model_copy(update={"extra": {**part.extra, "stamp": stamp}})
         except UserError:
             return None
-        parts.append(part)
+        if facts.label_key != _label_key(one, job.classes):
+            return None
+        current = facts.model_copy(update={"stamp": stamp})
+        parts.append(part.model_copy(update={"extra": current.model_dump()}))
     return index.model_copy(update={"parts": tuple(parts)})
+
+
+def _facts(part: LabelEntry) -> _Facts:
+    return _Facts.model_validate(part.extra)
 
 
 def _make_all(
@@ -196,54 +218,21 @@ def _make(one: Utterance, spec: MfccSpec, classes: PhoneClasses) -> _Made:
         UserError: Its features, audio, labels or alignment cannot be used, do not belong together,
             or changed while they were read.
     """
-    stamp = _stamp(one)
-    hashes = _source_hashes(one)
-    warnings: tuple[str, ...] = ()
-    if one.feature_path is not None:
-        frames = read_tensor(one.feature_path, spec.bins)
-        duration_s = ((len(frames) - 1) * spec.hop_samples + spec.frame_samples) / spec.sample_rate
-        labels = one.classes
-        if labels is not None:
-            require_as_many(str(one.feature_path), len(labels), len(frames))
-    else:
-        frames, duration_s, warnings = _from_audio(one.source_path, spec)
-        labels = None
-        if one.alignment_path is not None:
-            alignment = read_alignment(one.alignment_path, classes, duration_s)
-            warnings += alignment.warnings
-            silence = classes.silence or 0
-            labels = frame_classes(alignment, len(frames), spec.grid, silence)
+    stamp, hashes = _stamp(one), _source_hashes(one)
+    read = read_utterance(one, spec, classes)
     if _stamp(one) != stamp:
         raise CorpusError(one.source_path, "changed while it was read", "Run again")
-    extra: dict[str, Any] = {
-        "content_sha256": hashes[0],
-        "source_sha256": hashes,
-        "stamp": stamp,
-        "label_key": _label_key(one, classes),
-        "n_frames": len(frames),
-        "duration_s": duration_s,
-        "warnings": list(warnings),
-    }
-    return _Made(frames, hashes[0], LabelPart(one.recording_id, labels, extra))
-
-
-def _from_audio(
-    path: Path, spec: MfccSpec
-) -> tuple[npt.NDArray[np.float32], float, tuple[str, ...]]:
-    """Return frames `[n, bins]`, seconds and warnings of an audio file, mixed to one channel."""
-    if (seconds := audio_info(path).duration_s) > MAX_UTTERANCE_S:
-        problem = f"lasts {seconds:.0f} s: an utterance has at most {MAX_UTTERANCE_S:.0f} s"
-        raise AudioError(path, problem, "Cut it into utterances")
-    # Both channels, so that opposite ones are noticed; the mean of a copied mono is the same again.
-    audio = read_audio(path, sample_rate=spec.sample_rate, channels=2)
-    samples = audio.samples.mean(axis=1)
-    if spec.grid.frame_count(len(samples)) == 0:
-        problem = f"has {len(samples)} samples, less than one frame of {spec.frame_samples}"
-        raise AudioError(path, problem, "Leave it out")
-    warnings = audio.warnings
-    if audio.source_rate != spec.sample_rate:
-        warnings += (f"resampled from {audio.source_rate} to {spec.sample_rate} Hz",)
-    return mfcc_frames(samples, spec), len(samples) / spec.sample_rate, warnings
+    facts = _Facts(
+        content_sha256=hashes[0],
+        source_sha256=hashes,
+        stamp=stamp,
+        label_key=_label_key(one, classes),
+        n_frames=len(read.frames),
+        duration_s=read.duration_s,
+        warnings=list(read.warnings),
+    )
+    labels = LabelPart(one.recording_id, read.classes, facts.model_dump())
+    return _Made(read.frames, hashes[0], labels)
 
 
 def _ingested(pack: str, parts: Sequence[LabelEntry]) -> tuple[IngestedUtterance, ...]:
@@ -251,13 +240,13 @@ def _ingested(pack: str, parts: Sequence[LabelEntry]) -> tuple[IngestedUtterance
         IngestedUtterance(
             recording_id=part.recording_id,
             pack=pack,
-            duration_s=float(part.extra["duration_s"]),
-            n_frames=int(part.extra["n_frames"]),
-            content_sha256=str(part.extra["content_sha256"]),
+            duration_s=facts.duration_s,
+            n_frames=facts.n_frames,
+            content_sha256=facts.content_sha256,
             label_sha256=part.sha256,
-            warnings=tuple(part.extra["warnings"]),
+            warnings=tuple(facts.warnings),
         )
-        for part in parts
+        for part, facts in ((part, _facts(part)) for part in parts)
     )
 
 

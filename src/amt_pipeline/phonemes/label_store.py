@@ -194,7 +194,7 @@ def read_labels(folder: Path, recording_ids: Sequence[str]) -> FrameClasses:
         index = read_label_index(folder, name)
         if wanted.isdisjoint(part.recording_id for part in index.parts):
             continue
-        classes = _read_classes(folder, name, index)
+        classes = read_classes_of(folder, name, index)
         ends = accumulate((part.n_labels for part in index.parts), initial=0)
         for part, first in zip(index.parts, ends, strict=False):
             if part.recording_id not in wanted:
@@ -213,7 +213,12 @@ def read_labels(folder: Path, recording_ids: Sequence[str]) -> FrameClasses:
     return FrameClasses(classes, first_frame, n_frames)
 
 
-def _read_classes(folder: Path, name: str, index: LabelIndex) -> npt.NDArray[np.uint8]:
+def read_classes_of(folder: Path, name: str, index: LabelIndex) -> npt.NDArray[np.uint8]:
+    """Return the classes of a pack, those of all its utterances one after the other.
+
+    Raises:
+        StoreError: They are not those that the index knows.
+    """
     path = _paths(folder, name)[0]
     try:
         classes: npt.NDArray[np.uint8] = map_array(path, "uint8")
