@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from amt_pipeline.core.errors import CorpusError, StorageError, UserError
-from amt_pipeline.core.hashing import file_sha256
 from amt_pipeline.features.mfcc_spec import MfccSpec
 from amt_pipeline.phonemes.classes import PhoneClasses
 from amt_pipeline.phonemes.label_store import (
@@ -24,6 +22,13 @@ from amt_pipeline.phonemes.label_store import (
     remove_label_index,
     write_label_index,
     write_label_pack,
+)
+from amt_pipeline.phonemes.source_facts import (
+    SourceFacts,
+    facts_of,
+    label_key,
+    source_hashes,
+    stamp_of,
 )
 from amt_pipeline.phonemes.utterance_reading import read_utterance
 from amt_pipeline.phonemes.utterances import Utterance
@@ -90,30 +95,6 @@ class IngestedPack:
     reused: bool
 
 
-class _Facts(BaseModel):
-    """What is kept beside the labels of an utterance, to know whether it is current.
-
-    Attributes:
-        content_sha256: Content hash of the file that its frames were made from.
-        source_sha256: Content hashes of that file and of its alignment, if it has one.
-        stamp: Size and times of these files when they were read.
-        label_key: See `_label_key`.
-        n_frames: Frames stored.
-        duration_s: Length of the audio.
-        warnings: What is odd about it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    content_sha256: str
-    source_sha256: list[str]
-    stamp: list[list[int]]
-    label_key: list[str]
-    n_frames: int
-    duration_s: float
-    warnings: list[str]
-
-
 @dataclass(frozen=True)
 class _Made:
     frames: npt.NDArray[np.float32]
@@ -165,7 +146,7 @@ def _stored(store: FrameStore, job: PackJob) -> LabelIndex | None:
         index = read_label_index(job.labels_folder, job.name)
         read_classes_of(job.labels_folder, job.name, index)
         entries = store.pack_entries(job.name)
-        noted = [(part.recording_id, _facts(part).content_sha256) for part in index.parts]
+        noted = [(part.recording_id, facts_of(part).content_sha256) for part in index.parts]
     except (UserError, ValidationError):
         return None
     stored = [(entry.recording_id, entry.content_sha256) for entry in entries]
@@ -178,23 +159,19 @@ def _refreshed(job: PackJob, index: LabelIndex) -> LabelIndex | None:
     by_name = {one.recording_id: one for one in job.utterances}
     parts = []
     for part in index.parts:
-        one, facts = by_name[part.recording_id], _facts(part)
+        one, facts = by_name[part.recording_id], facts_of(part)
         try:
-            stamp = _stamp(one)
+            stamp = stamp_of(one)
             is_touched = facts.stamp != stamp
-            if is_touched and facts.source_sha256 != _source_hashes(one):
+            if is_touched and facts.source_sha256 != source_hashes(one):
                 return None
         except UserError:
             return None
-        if facts.label_key != _label_key(one, job.classes):
+        if facts.label_key != label_key(one, job.classes):
             return None
         current = facts.model_copy(update={"stamp": stamp})
         parts.append(part.model_copy(update={"extra": current.model_dump()}))
     return index.model_copy(update={"parts": tuple(parts)})
-
-
-def _facts(part: LabelEntry) -> _Facts:
-    return _Facts.model_validate(part.extra)
 
 
 def _make_all(
@@ -218,15 +195,15 @@ def _make(one: Utterance, spec: MfccSpec, classes: PhoneClasses) -> _Made:
         UserError: Its features, audio, labels or alignment cannot be used, do not belong together,
             or changed while they were read.
     """
-    stamp, hashes = _stamp(one), _source_hashes(one)
+    stamp, hashes = stamp_of(one), source_hashes(one)
     read = read_utterance(one, spec, classes)
-    if _stamp(one) != stamp:
+    if stamp_of(one) != stamp:
         raise CorpusError(one.source_path, "changed while it was read", "Run again")
-    facts = _Facts(
+    facts = SourceFacts(
         content_sha256=hashes[0],
         source_sha256=hashes,
         stamp=stamp,
-        label_key=_label_key(one, classes),
+        label_key=label_key(one, classes),
         n_frames=len(read.frames),
         duration_s=read.duration_s,
         warnings=list(read.warnings),
@@ -246,39 +223,5 @@ def _ingested(pack: str, parts: Sequence[LabelEntry]) -> tuple[IngestedUtterance
             label_sha256=part.sha256,
             warnings=tuple(facts.warnings),
         )
-        for part, facts in ((part, _facts(part)) for part in parts)
+        for part, facts in ((part, facts_of(part)) for part in parts)
     )
-
-
-def _files(one: Utterance) -> list[Path]:
-    return [one.source_path, *([one.alignment_path] if one.alignment_path else [])]
-
-
-def _stamp(one: Utterance) -> list[list[int]]:
-    """Return size and times of the files of an utterance; the time of change cannot be set."""
-    stamps = []
-    for path in _files(one):
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise CorpusError(path, f"cannot be read ({error.strerror or error})") from error
-        stamps.append([status.st_size, status.st_mtime_ns, status.st_ctime_ns])
-    return stamps
-
-
-def _source_hashes(one: Utterance) -> list[str]:
-    """Return the content hashes of the files of an utterance, that of the frames' source first."""
-    hashes = []
-    for path in _files(one):
-        try:
-            hashes.append(file_sha256(path))
-        except OSError as error:
-            problem = f"cannot be read ({error.strerror or error})"
-            raise CorpusError(path, problem, "Check its permissions") from error
-    return hashes
-
-
-def _label_key(one: Utterance, classes: PhoneClasses) -> list[str]:
-    """Return what decides the labels, beside the files: the listed classes, and their names."""
-    listed = "" if one.classes is None else hashlib.sha256(one.classes.data).hexdigest()
-    return [listed, *(classes.names if one.alignment_path else ())]

@@ -130,17 +130,18 @@ def _read_tiers(tokens: _Tokens, path: Path) -> list[tuple[str, list[Interval]]]
     _skip_times(tokens)
     tiers = []
     for _ in range(tokens.count()):
-        kind, name = tokens.text(), tokens.text()
+        kind = tokens.text()
+        if kind not in ("IntervalTier", "TextTier"):
+            tokens.refuse(f"{kind[:40]!r} is no kind of tier")
+        name = tokens.text()
         _skip_times(tokens)
         n_items = tokens.count()
         if kind == "IntervalTier":
             tiers.append((name, [_interval(tokens) for _ in range(n_items)]))
-        elif kind == "TextTier":
+        else:
             for _ in range(n_items):
                 tokens.number()
                 tokens.text()
-        else:
-            tokens.refuse(f"{kind[:40]!r} is no kind of tier")
     return tiers
 
 
