@@ -25,7 +25,9 @@ from measure import Claim, Figure
 
 BENCHMARKS = (
     "ingest",
+    "mfcc",
     "feed",
+    "context_windows",
     "label_runs",
     "gated_pitch",
     "transcribe",

@@ -72,24 +72,29 @@ class _Cepstra:
         self._spec = spec
         hann = np.hanning(spec.frame_samples)
         self._window = (hann**0.85).astype(np.float32)
-        bands = np.repeat(_mel_bands(spec), 2, axis=0)  # real and imaginary part of each bin
+        # Pre-emphasis leaves so much of a frame's mean.
+        share_left = (1 - spec.preemphasis) / spec.frame_samples
+        self._mean = np.full(spec.frame_samples, share_left, np.float32)
+        # Each row twice, for the real and the imaginary part of a bin; empty bands up to a multiple
+        # of eight, since the product of 24 columns takes two thirds of the time of 23.
+        empty = ((0, 0), (0, -spec.mel_bands % 8))
+        bands = np.pad(np.repeat(_mel_bands(spec), 2, axis=0), empty)
         self._bands = np.ascontiguousarray(bands, np.float32)
         matrix = _cosines(spec)
         if spec.delta_axis == "coefficient":
             difference = _difference_matrix(spec.coefficients)
             once = matrix @ difference
             matrix = np.concatenate([matrix, once, once @ difference], axis=1)
-        self._matrix = np.ascontiguousarray(matrix, np.float32)
+        self._matrix = np.ascontiguousarray(np.pad(matrix, (empty[1], (0, 0))), np.float32)
 
     def __call__(self, samples: npt.NDArray[np.float32], into: npt.NDArray[np.float32]) -> None:
         """Fill `[frames, values]` from `[n]` samples."""
         from scipy.fft import rfft
 
         spec = self._spec
-        share = np.float32(spec.preemphasis)
         # The first sample of a frame has no predecessor within it; the window is zero there.
         emphasised = np.empty_like(samples)
-        np.multiply(samples[:-1], -share, out=emphasised[1:])
+        np.multiply(samples[:-1], -np.float32(spec.preemphasis), out=emphasised[1:])
         emphasised[1:] += samples[1:]
         emphasised[0] = 0
         raw, sloped = _frames(samples, spec), _frames(emphasised, spec)
@@ -97,10 +102,9 @@ class _Cepstra:
         for first in range(0, len(into), BLOCK_FRAMES):
             rows = slice(first, first + BLOCK_FRAMES)
             size = len(into[rows])
-            # Pre-emphasis leaves (1 - share) of a constant.
-            constant = raw[rows].mean(axis=1, keepdims=True) * (1 - share)
             windowed = block[:size, : spec.frame_samples]
-            np.subtract(sloped[rows], constant, out=windowed)
+            # np.dot: twice as fast as a mean, and as matmul of overlapping rows.
+            np.subtract(sloped[rows], np.dot(raw[rows], self._mean)[:, None], out=windowed)
             windowed *= self._window
             parts = rfft(block[:size], axis=1).view(np.float32)
             energy = np.square(parts, out=parts) @ self._bands
