@@ -87,9 +87,7 @@ class _Cepstra:
             matrix = np.concatenate([matrix, once, once @ difference], axis=1)
         self._matrix = np.ascontiguousarray(np.pad(matrix, (empty[1], (0, 0))), np.float32)
 
-    def __call__(
-        self, samples: npt.NDArray[np.float32], into: npt.NDArray[np.float32]
-    ) -> None:
+    def __call__(self, samples: npt.NDArray[np.float32], into: npt.NDArray[np.float32]) -> None:
         """Fill `[frames, values]` from `[n]` samples."""
         from scipy.fft import rfft
 
