@@ -46,7 +46,7 @@ def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
     ("kind", "unused", "used"),
     [
         ("mlp", {"recurrent_units": 9, "recurrent_layers": 3}, {"hidden_layers": 3}),
-        ("mlp", {"front_units": 9, "recurrent_dropout": 0.1}, {"legacy_layers": True}),
+        ("mlp", {"front_units": 9, "step_frames": 2}, {"legacy_layers": True}),
         ("mlp", {"readout": "centre"}, {"dropout": 0.1}),
         ("lstm_window", {"legacy_layers": True, "front_units": 9}, {"readout": "centre"}),
         ("lstm_window", {"recurrent_layers": 1, "recurrent_dropout": 0.3}, {}),

@@ -109,9 +109,12 @@ def test_window_lstm_reads_in_time_and_answers_at_a_step(readout: str, step: int
     assert ((states[1] - states[0]).abs().amax(1) > 1e-5).all()
 
 
-@pytest.mark.parametrize("front", [{}, {"front_units": 8, "front_frames": 5}])
-def test_padding_changes_nothing(front: dict[str, int]) -> None:
-    net = network("lstm_utterance", **front).eval()
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"front_units": 8}, {"step_frames": 2}, {"front_units": 8, "step_frames": 5}],
+)
+def test_padding_changes_nothing(more: dict[str, int]) -> None:
+    net = network("lstm_utterance", **more).eval()
     frames, n_frames = inputs("lstm_utterance", 8)
     valid = torch.arange(12) < n_frames[:, None]
     with torch.inference_mode():
@@ -127,8 +130,9 @@ def test_padding_changes_nothing(front: dict[str, int]) -> None:
             assert torch.isfinite(longer).all()
 
 
-def test_utterances_do_not_mix_and_see_both_ways() -> None:
-    net = network("lstm_utterance").eval()
+@pytest.mark.parametrize("step_frames", [1, 3])
+def test_utterances_do_not_mix_and_see_both_ways(step_frames: int) -> None:
+    net = network("lstm_utterance", step_frames=step_frames).eval()
     frames, n_frames = inputs("lstm_utterance")
     order = torch.tensor([3, 0, 4, 1, 2])
     with torch.inference_mode():

@@ -91,8 +91,8 @@ def test_table_has_every_tensor() -> None:
         {"kind": "mlp", "batch_norm": True, "dropout": 0.2, "legacy_layers": True},
         {"kind": "lstm_window", "window_frames": 5, "recurrent_layers": 1},
         {"kind": "lstm_window", "batch_norm": True, "recurrent_layers": 3, "recurrent_units": 5},
-        {"kind": "lstm_utterance", "recurrent_units": 6},
-        {"kind": "lstm_utterance", "recurrent_layers": 4, "front_units": 9, "front_frames": 7},
+        {"kind": "lstm_utterance", "recurrent_units": 6, "step_frames": 3},
+        {"kind": "lstm_utterance", "recurrent_layers": 4, "front_units": 9, "step_frames": 2},
     ],
 )
 def test_formula_counts_what_is_built(settings: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from amt_pipeline.core.values import reset_to_defaults
 
 _BLOCKS = ("hidden_layers", "hidden_units", "batch_norm", "dropout")
 _RECURRENT = ("recurrent_layers", "recurrent_units", "recurrent_dropout")
-_FRONT = ("front_units", "front_frames")
+_FRONT = ("front_units", "front_frames", "step_frames")
 
 UNUSED_SETTINGS: dict[str, tuple[str, ...]] = {
     "mlp": (*_RECURRENT, "readout", *_FRONT),
@@ -59,6 +59,8 @@ class ModelConfig(BaseModel):
             learns; at the `centre`, the frame that is named, each direction has seen half.
         front_units: Maps of a convolution over time in front of lstm_utterance; 0 leaves it out.
         front_frames: Frames that the convolution spans; odd.
+        step_frames: Neighbouring frames that lstm_utterance takes, and names, in one step: 2 halves
+            the steps, which are what an utterance costs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,6 +78,7 @@ class ModelConfig(BaseModel):
     readout: Literal["last", "centre"] = "last"
     front_units: int = Field(0, ge=0)
     front_frames: int = Field(5, ge=1)
+    step_frames: int = Field(1, ge=1)
 
     @field_validator("window_frames", "front_frames")
     @classmethod

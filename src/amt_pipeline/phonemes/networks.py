@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from amt_pipeline.core.errors import ConfigError
@@ -107,9 +108,10 @@ class UtteranceLstm(nn.Module):
             self.front = nn.Conv1d(
                 bins, config.front_units, config.front_frames, padding=config.front_frames // 2
             )
+        self.step_frames = config.step_frames
         self.dropout = nn.Dropout(config.dropout)
-        self.recurrent = recurrent(config.front_units or bins, config)
-        self.output = nn.Linear(2 * config.recurrent_units, n_classes)
+        self.recurrent = recurrent((config.front_units or bins) * config.step_frames, config)
+        self.output = nn.Linear(2 * config.recurrent_units, n_classes * config.step_frames)
 
     def forward(self, frames: Tensor, n_frames: Tensor) -> Tensor:
         """Return logits [batch, time, classes].
@@ -118,24 +120,27 @@ class UtteranceLstm(nn.Module):
             frames: [batch, time, bins]; anything may stand in the padding.
             n_frames: int64 [batch], frames of each utterance, up to `time`.
         """
-        time = frames.shape[1]
-        valid = torch.arange(time, device=frames.device) < n_frames[:, None]
-        hidden = frames.masked_fill(~valid[:, :, None], 0.0)
+        batch, time, _ = frames.shape
+        valid = (torch.arange(time, device=frames.device) < n_frames[:, None])[:, :, None]
+        hidden = frames.masked_fill(~valid, 0.0)
         if self.front is not None:
-            # Zeros beyond the end are what the convolution has there without padding, too.
+            # Zeros beyond the end are what the convolution has there without padding, too; what it
+            # makes of them is no frame.
             hidden = torch.relu(self.front(hidden.transpose(1, 2))).transpose(1, 2)
-        # An empty utterance has nothing valid, but the packing wants one frame of everybody.
+            hidden = hidden.masked_fill(~valid, 0.0)
+        n_steps = -(-time // self.step_frames)
+        hidden = functional.pad(hidden, (0, 0, 0, n_steps * self.step_frames - time))
+        hidden = self.dropout(hidden).reshape(batch, n_steps, -1)
+        # An empty utterance has nothing valid, but the packing wants one step of everybody.
+        steps = (n_frames.cpu() + self.step_frames - 1) // self.step_frames
         packed = pack_padded_sequence(
-            self.dropout(hidden),
-            n_frames.clamp(min=1).cpu(),
-            batch_first=True,
-            enforce_sorted=False,
+            hidden, steps.clamp(min=1), batch_first=True, enforce_sorted=False
         )
         states, _ = pad_packed_sequence(
-            self.recurrent(packed)[0], batch_first=True, total_length=time
+            self.recurrent(packed)[0], batch_first=True, total_length=n_steps
         )
         logits: Tensor = self.output(self.dropout(states))
-        return logits
+        return logits.reshape(batch, n_steps * self.step_frames, -1)[:, :time]
 
 
 NETWORKS: dict[str, type[WindowMlp] | type[WindowLstm] | type[UtteranceLstm]] = {

@@ -130,13 +130,13 @@ def parameter_total(bins: int, n_classes: int, config: ModelConfig) -> int:
         inputs, recurrent = bins * config.window_frames, 0
     else:
         units = config.recurrent_units
-        first = config.front_units or bins
+        first = (config.front_units or bins) * config.step_frames
         later = (config.recurrent_layers - 1) * (2 * units + units + 2)
         recurrent = 2 * 4 * units * (first + units + 2 + later)
         inputs = 2 * units
     if config.kind == "lstm_utterance":
         front = (bins * config.front_frames + 1) * config.front_units
-        return front + recurrent + (inputs + 1) * n_classes
+        return front + recurrent + (inputs + 1) * n_classes * config.step_frames
     blocks = mlp_total(
         inputs,
         n_classes,
