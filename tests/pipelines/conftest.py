@@ -15,7 +15,7 @@ from kedro.framework.project import LOGGING
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
-from amt_pipeline.transcription.parameters import merge
+from amt_pipeline.core.values import merge
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = "amt_pipeline"

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from amt_pipeline.core.values import merge
 from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.ranking.rank import RankingConfig
 from amt_pipeline.transcription.task_config import FrameTaskConfig
@@ -82,16 +83,6 @@ class ResolvedTask(BaseModel):
 
     task: FrameTaskConfig
     ranking: RankingConfig
-
-
-def merge(base: Settings, override: Settings) -> dict[str, Any]:
-    """Return `base` with `override` laid over it, block by block."""
-    merged = dict(base)
-    for key, value in override.items():
-        old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
-    return merged
 
 
 def choose_preset(name: PresetName, *, announce: bool = True) -> str:
