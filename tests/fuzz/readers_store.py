@@ -16,6 +16,7 @@ from mutations import BINARY, TEXT, ZIP
 from reader_kit import SPEC, Payload, Reader, check_notes, put, require, some_notes
 
 N_FRAMES = 5
+PARTS = {"a": N_FRAMES, "empty": 0, "b": 2}
 
 
 def npz(compressed: bool = False, **arrays: Any) -> bytes:
@@ -58,6 +59,50 @@ def read_frames(data: bytes, part: int) -> None:
     require(frames_found.shape[1:] == (store.spec.bins, store.spec.channels), "shape")
     require(frames_found.flags.c_contiguous, "order in memory")
     np.array(frames_found)
+
+
+@cache
+def _packed() -> tuple[bytes, bytes, bytes]:
+    """A store with one pack of three recordings: frames, index, specification."""
+    from amt_pipeline.features.mfcc_spec import MfccSpec
+    from amt_pipeline.store.frames import FrameStore, PackPart
+
+    store = FrameStore.create(Path("packed").absolute(), MfccSpec(coefficients=2))
+    frames = np.random.default_rng(0).normal(size=(N_FRAMES, 6, 1))
+    parts = [PackPart(name, frames[:n], "0" * 64, {}) for name, n in PARTS.items()]
+    store.write_pack("p", parts)
+    names = ("packs/p.npy", "packs/p.json", "spec.json")
+    return tuple(Path("packed", name).read_bytes() for name in names)  # type: ignore[return-value]
+
+
+def read_pack(data: bytes, part: int) -> None:
+    from amt_pipeline.core.errors import UserError
+    from amt_pipeline.store.frames import FrameStore
+    from amt_pipeline.store.windows import WindowReader, Windows
+
+    frames, index, spec = (data if n == part else good for n, good in enumerate(_packed()))
+    if part == 0:
+        index = json.dumps({**json.loads(index), "file_bytes": len(data)}).encode()
+    put("given-packed/spec.json", spec)
+    put("given-packed/packs/p.npy", frames)
+    put("given-packed/packs/p.json", index)
+    store = FrameStore.open("given-packed")
+    entries = store.pack_entries("p")
+    for entry in entries:
+        require(np.isfinite(entry.peak).all() and min(entry.peak) >= 0, "finite peaks")
+        found = store.frames(entry.recording_id)
+        require(found.dtype == np.float32, f"type {found.dtype}")
+        require(found.shape == (entry.n_frames, store.spec.bins, 1), f"shape {found.shape}")
+        np.array(found)
+    reader = WindowReader(store, [entry.recording_id for entry in entries])
+    count = np.arange(len(entries))
+    windows = Windows(count, np.full(len(entries), -1))
+    reader.gather(windows, 4, 1)
+    try:
+        store.entry("nobody")
+    except UserError:
+        return
+    require("nobody" in [entry.recording_id for entry in entries], "nobody is in the store")
 
 
 def _parquet(table: Any) -> bytes:
@@ -243,10 +288,17 @@ def _part(number: int) -> Callable[[bytes], None]:
     return lambda data: read_frames(data, number)
 
 
+def _pack_part(number: int) -> Callable[[bytes], None]:
+    return lambda data: read_pack(data, number)
+
+
 READERS = {
     "frames": Reader(lambda: [_stored()[0]], _part(0), (*BINARY, *TEXT[:3])),
     "frame entry": Reader(lambda: [_stored()[1]], _part(1), TEXT),
     "feature spec": Reader(lambda: [_stored()[2]], _part(2), TEXT),
+    "pack": Reader(lambda: [_packed()[0]], _pack_part(0), (*BINARY, *TEXT[:3])),
+    "pack index": Reader(lambda: [_packed()[1]], _pack_part(1), TEXT),
+    "mfcc spec": Reader(lambda: [_packed()[2]], _pack_part(2), TEXT),
     "note table": Reader(note_table_seeds, read_note_table, (*BINARY, *TEXT[:4])),
     "manifest parquet": Reader(
         lambda: [_parquet(_manifest())],

@@ -40,11 +40,16 @@ def test_the_file_is_numpys(folder: Path, lengths: list[int], dtype: str, seed: 
     assert peak == tuple(whole.max(axis=(0, 1), initial=0).astype(float))
 
 
-@pytest.mark.parametrize("values", [[-1.0, -3.0], [-0.0, -2.0], [-5.0, 0.5]])
-def test_negative_values_have_a_peak_too(tmp_path: Path, values: list[float]) -> None:
-    frames = np.resize(np.array(values, np.float16), (4, 8, 2))
-    _, peak = write_frames(tmp_path / "a.npy", [frames], SPEC)
-    assert peak == tuple(frames.max(axis=(0, 1)).astype(float))
+@pytest.mark.parametrize("values", [[-1.0, -3.0], [-0.0, -2.0], [-5.0, 0.5], [0.0, -0.0]])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_the_peak_is_the_largest_absolute_value(
+    tmp_path: Path, values: list[float], dtype: str
+) -> None:
+    frames = np.resize(np.array(values, dtype), (4, 8, 2))
+    frames[2, 3] /= 2
+    _, peak = write_frames(tmp_path / "a.npy", [frames], SPEC.model_copy(update={"dtype": dtype}))
+    assert peak == tuple(abs(value) for value in values)
+    assert not np.signbit(peak).any()
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, 1e6])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import lru_cache
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from amt_pipeline.core.hashing import value_sha256
 from amt_pipeline.core.values import reset_to_defaults
 from amt_pipeline.features.grid import FrameGrid
+from amt_pipeline.features.mfcc_spec import MfccSpec
 
 _HANN_BANDWIDTH = 1.50018310546875
 """Equivalent noise bandwidth of a Hann window, in bins, as librosa has it."""
@@ -125,3 +127,25 @@ class FeatureSpec(BaseModel):
         """Hash of specification and transform; frames made under another are never reused."""
         version = _TRANSFORM_VERSION[self.kind]
         return value_sha256({**self.model_dump(), "transform_version": version})
+
+
+AnySpec = Annotated[FeatureSpec | MfccSpec, Field(discriminator="kind")]
+"""The specification of stored frames, told apart by `kind`; all have `bins`, `channels`, `dtype`,
+`grid` and `sha256`."""
+
+
+@lru_cache(maxsize=1)
+def _any_spec() -> TypeAdapter[FeatureSpec | MfccSpec]:
+    return TypeAdapter(AnySpec)
+
+
+def parse_spec(values: object) -> FeatureSpec | MfccSpec:
+    """Return the specification that plain values (of JSON, of parameters) describe.
+
+    Args:
+        values: A mapping with `kind` and settings of that kind.
+
+    Raises:
+        pydantic.ValidationError: No such kind, or settings that it does not have or allow.
+    """
+    return _any_spec().validate_python(values)

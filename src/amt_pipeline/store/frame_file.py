@@ -10,13 +10,69 @@ import numpy as np
 import numpy.typing as npt
 
 from amt_pipeline.core.errors import StoreError
-from amt_pipeline.features.spec import FeatureSpec
+from amt_pipeline.features.spec import AnySpec
+
+
+class FrameWriter:
+    """Writes frames to a stream as an `.npy` array whose length is known at the end only.
+
+    Args:
+        stream: Open for writing, at its beginning; seekable.
+        spec: What the frames hold.
+    """
+
+    def __init__(self, stream: BinaryIO, spec: AnySpec) -> None:
+        self._stream, self._spec = stream, spec
+        self._shape = (spec.bins, spec.channels)
+        self.n_frames = 0
+        self._write_header()
+
+    def append(self, chunk: npt.NDArray[Any], name: str | Path) -> npt.NDArray[np.float64]:
+        """Write the frames that follow.
+
+        Args:
+            chunk: `[frames, bins, channels]` of the spec's shape.
+            name: What errors call the frames.
+
+        Returns:
+            `[channels]` largest absolute values; 0 where there are no frames.
+
+        Raises:
+            StoreError: The chunk does not fit the specification or is not finite.
+            OSError: The disk refused.
+        """
+        if chunk.ndim != 3 or chunk.shape[1:] != self._shape:
+            bins, channels = self._shape
+            problem = f"frames of shape {chunk.shape}, expected [n, {bins}, {channels}]"
+            raise StoreError(name, problem)
+        with np.errstate(over="ignore"):  # what half precision cannot hold is refused below
+            frames = np.ascontiguousarray(chunk, self._spec.dtype)
+        if not len(frames):
+            return np.zeros(self._shape[1])
+        peak = _peak(frames)
+        if not np.isfinite(peak).all():
+            raise StoreError(name, "frames are not finite", "Check the audio file")
+        self._stream.write(frames.data)
+        self.n_frames += len(frames)
+        return peak
+
+    def finish(self) -> None:
+        """Write the length into the header."""
+        # numpy leaves room in the header for a longer first axis, so it does not move the frames.
+        self._stream.seek(0)
+        self._write_header()
+
+    def _write_header(self) -> None:
+        shape = (self.n_frames, *self._shape)
+        descr = np.dtype(self._spec.dtype).str
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._stream, header)
 
 
 def write_frames(
     path: str | Path,
     chunks: Iterable[npt.NDArray[Any]],
-    spec: FeatureSpec,
+    spec: AnySpec,
     *,
     name: str | None = None,
 ) -> tuple[int, tuple[float, ...]]:
@@ -32,49 +88,34 @@ def write_frames(
         name: What errors call the frames; None is the path.
 
     Returns:
-        The number of frames, and the largest magnitude of each channel (0 where there are none).
+        The number of frames, and the largest absolute value of each channel (0 where there are
+        none).
 
     Raises:
         StoreError: A chunk does not fit the specification or is not finite.
         OSError: The disk refused (`atomic_path` gives it a name).
     """
-    shape = (spec.bins, spec.channels)
-    n_frames, peak = 0, np.full(spec.channels, -np.inf)
+    peak = np.zeros(spec.channels)
     with Path(path).open("wb") as stream:
-        _write_header(stream, (0, *shape), spec.dtype)
+        writer = FrameWriter(stream, spec)
         for chunk in chunks:
-            if chunk.ndim != 3 or chunk.shape[1:] != shape:
-                problem = f"frames of shape {chunk.shape}, expected [n, {shape[0]}, {shape[1]}]"
-                raise StoreError(name or path, problem)
-            with np.errstate(over="ignore"):  # what half precision cannot hold is refused below
-                frames = np.ascontiguousarray(chunk, spec.dtype)
-            if not len(frames):
-                continue
-            peak = np.maximum(peak, _peak(frames))
-            if not np.isfinite(peak).all():
-                raise StoreError(name or path, "frames are not finite", "Check the audio file")
-            stream.write(frames.data)
-            n_frames += len(frames)
-        # numpy leaves room in the header for a longer first axis, so it does not move the frames.
-        stream.seek(0)
-        _write_header(stream, (n_frames, *shape), spec.dtype)
-    return n_frames, tuple(map(float, peak)) if n_frames else (0.0,) * spec.channels
-
-
-def _write_header(stream: BinaryIO, shape: tuple[int, ...], dtype: str) -> None:
-    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(stream, header)
+            peak = np.maximum(peak, writer.append(chunk, name or path))
+        writer.finish()
+    return writer.n_frames, tuple(map(float, peak))
 
 
 def _peak(frames: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return the largest value of each channel; NaN where a value is NaN."""
+    """Return the largest absolute value of each channel; not finite where a value is not."""
     flat = frames.reshape(len(frames), -1)
-    largest = flat[0]
     if frames.dtype == np.float16:
         # Half floats that are neither negative nor NaN are ordered like their bits, and integers
         # are compared thirty times as fast.
-        largest = flat.view(np.uint16).max(axis=0).view(np.float16)
-    if frames.dtype != np.float16 or not (np.isfinite(largest) & ~np.signbit(largest)).all():
-        largest = flat.max(axis=0)
+        bits = flat.view(np.uint16)
+        largest = bits.max(axis=0)
+        if (largest >> 15).any():  # negative ones: without the sign the order holds again
+            largest = (bits & 0x7FFF).max(axis=0)
+        largest = largest.view(np.float16)
+    else:
+        largest = np.maximum(np.abs(flat.max(axis=0)), np.abs(flat.min(axis=0)))
     peak: npt.NDArray[np.float64] = largest.reshape(frames.shape[1:]).max(axis=0).astype(float)
     return peak

@@ -3,54 +3,39 @@
 Each recording is an `.npy` file of `[frames, bins, channels]`, read as a memory map, with an index
 entry in a `.json` file beside it that is written last: a recording is in the store when its entry
 is. Entries carry the content hash of what they were made from and the hash of the specification, so
-a re-run redoes exactly what changed.
+a re-run redoes exactly what changed. Short recordings may share a file (`store.packs`); whoever
+reads need not know which do.
 """
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from amt_pipeline.core.arrays import ArrayError, map_array
-from amt_pipeline.core.errors import StoreError, UserError
+from amt_pipeline.core.errors import StoreError
 from amt_pipeline.core.files import atomic_path, read_json, write_json
-from amt_pipeline.features.spec import FeatureSpec
+from amt_pipeline.features.spec import AnySpec, parse_spec
+from amt_pipeline.store.entries import (
+    INGEST_AGAIN,
+    PackedEntry,
+    StoreEntry,
+    read_index,
+    require_size,
+    unreadable,
+)
 from amt_pipeline.store.frame_file import write_frames
+from amt_pipeline.store.packs import PackPart, Packs
 
-__all__ = ["FORMAT", "SPEC_FILE", "FrameStore", "StoreEntry", "write_frames"]
+__all__ = ["FORMAT", "SPEC_FILE", "FrameStore", "PackPart", "StoreEntry", "write_frames"]
 
 SPEC_FILE = "spec.json"
 FORMAT = 1
-
-
-class StoreEntry(BaseModel):
-    """What the index knows of one recording.
-
-    Attributes:
-        recording_id: Name within the corpus.
-        n_frames: Number of frames.
-        peak: Largest magnitude per channel, for per-recording normalisation.
-        content_sha256: Hash of the source the frames were made from.
-        spec_sha256: Hash of the feature specification.
-        file_bytes: Size of the `.npy` file; another size on disk means damage.
-        extra: Whatever the corpus wants to keep beside (duration, warnings).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    recording_id: str
-    n_frames: int = Field(ge=0)
-    peak: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
-    content_sha256: str
-    spec_sha256: str
-    file_bytes: int
-    extra: dict[str, Any] = {}
 
 
 class FrameStore:
@@ -59,19 +44,19 @@ class FrameStore:
     Use `FrameStore.create` to write and `FrameStore.open` to read.
     """
 
-    def __init__(self, folder: Path, spec: FeatureSpec) -> None:
+    def __init__(self, folder: Path, spec: AnySpec) -> None:
         self.folder, self.spec = Path(folder), spec
+        self._packs = Packs(self.folder / "packs", spec)
 
     @classmethod
-    def create(cls, folder: str | Path, spec: FeatureSpec) -> FrameStore:
+    def create(cls, folder: str | Path, spec: AnySpec) -> FrameStore:
         """Open `folder` for writing frames of `spec`; entries of another spec become stale."""
-        store = cls(Path(folder), spec)
-        if store._stored_spec() != spec:
-            write_json(store.folder / SPEC_FILE, {"format": FORMAT, "spec": spec.model_dump()})
-        return store
+        if _stored_spec(Path(folder)) != spec:
+            write_json(Path(folder, SPEC_FILE), {"format": FORMAT, "spec": spec.model_dump()})
+        return cls(Path(folder), spec)
 
     @classmethod
-    def open(cls, folder: str | Path, expected: FeatureSpec | None = None) -> FrameStore:
+    def open(cls, folder: str | Path, expected: AnySpec | None = None) -> FrameStore:
         """Open an existing store for reading.
 
         Args:
@@ -81,16 +66,17 @@ class FrameStore:
         Raises:
             StoreError: No store here, or it was made under another specification; both are named.
         """
-        spec = cls(Path(folder), FeatureSpec())._stored_spec()
+        spec = _stored_spec(Path(folder))
         if spec is None:
             raise StoreError(folder, "holds no frames", "Run the ingest pipeline first")
         if expected is not None and expected != spec:
             remedy = "Run the ingest pipeline again with these parameters, or use the store's"
             spec.grid.require(expected.grid, str(folder), remedy)
+            wanted = expected.model_dump()
             differing = [
-                f"{key} {value!r} there, {getattr(expected, key)!r} wanted"
+                f"{key} {value!r} there, {wanted[key]!r} wanted"
                 for key, value in spec.model_dump().items()
-                if value != getattr(expected, key)
+                if key in wanted and value != wanted[key]
             ]
             raise StoreError(
                 folder, f"was made with other features ({'; '.join(differing)})", remedy
@@ -136,6 +122,39 @@ class FrameStore:
         write_json(entry_path, entry.model_dump())
         return entry
 
+    def write_pack(self, name: str, parts: Iterable[PackPart]) -> list[StoreEntry]:
+        """Store the frames of many recordings in one file, atomically; only one part is held.
+
+        Args:
+            name: Of the pack, a safe file name; a pack of that name is replaced.
+            parts: The recordings, in the order of their frames. An error of the iteration leaves
+                the pack absent.
+
+        Returns:
+            The entries, in order.
+
+        Raises:
+            StoreError: Frames do not fit the specification or are not finite, or an id comes twice.
+            StorageError: The disk refused.
+        """
+        return self._packs.write(name, parts)
+
+    def pack_entries(self, name: str) -> list[StoreEntry]:
+        """Return the entries of a pack, in the order they were written.
+
+        Raises:
+            StoreError: The pack is absent, stale or damaged.
+        """
+        return self._packs.entries(name)
+
+    def remove_packs(self, keep: Collection[str]) -> None:
+        """Remove the packs (of a former corpus, or of another size) that are not named.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        self._packs.remove(keep)
+
     def annotate(self, entry: StoreEntry, extra: Mapping[str, Any]) -> StoreEntry:
         """Keep other facts beside the frames of an entry; return the new entry.
 
@@ -143,40 +162,39 @@ class FrameStore:
             StorageError: The disk refused.
         """
         changed = entry.model_copy(update={"extra": dict(extra)})
-        write_json(self._paths(entry.recording_id)[1], changed.model_dump())
+        if isinstance(entry, PackedEntry):
+            self._packs.annotate(entry, extra)
+        else:
+            write_json(self._paths(entry.recording_id)[1], changed.model_dump())
         return changed
 
     def entry(self, recording_id: str) -> StoreEntry:
-        """Return the index entry of a recording.
+        """Return the index entry of a recording, be it in a file of its own or in a pack.
 
         Raises:
             StoreError: The recording is absent, stale or damaged.
         """
         data_path, entry_path = self._paths(recording_id)
-        remedy = "Run the ingest pipeline again; it redoes only what is missing"
-        if not entry_path.is_file() or not data_path.is_file():
-            raise StoreError(data_path, "is not in the store", remedy)
-        try:
-            entry = StoreEntry.model_validate(read_json(entry_path))
-        except ValidationError as error:
-            raise StoreError(entry_path, "is not an index entry", remedy) from error
-        except UserError as error:
-            if _too_many_open(error.__cause__):
-                raise _unreadable(entry_path, error.__cause__) from error
-            raise
+        if not entry_path.is_file():
+            if (packed := self._packs.find(recording_id)) is not None:
+                return packed
+            raise StoreError(data_path, "is not in the store", INGEST_AGAIN)
+        if not data_path.is_file():
+            raise StoreError(data_path, "is not in the store", INGEST_AGAIN)
+        entry: StoreEntry = read_index(entry_path, StoreEntry)
         if entry.recording_id != recording_id or len(entry.peak) != self.spec.channels:
-            raise StoreError(entry_path, "is the entry of another recording", remedy)
+            raise StoreError(entry_path, "is the entry of another recording", INGEST_AGAIN)
         if entry.spec_sha256 != self.spec.sha256:
-            raise StoreError(data_path, "was made under another feature specification", remedy)
-        if entry.file_bytes != (size := data_path.stat().st_size):
-            raise StoreError(
-                data_path, f"is damaged: {size} bytes, written were {entry.file_bytes}", remedy
-            )
+            problem = "was made under another feature specification"
+            raise StoreError(data_path, problem, INGEST_AGAIN)
+        require_size(data_path, entry.file_bytes)
         return entry
 
-    def data_path(self, recording_id: str) -> Path:
-        """Return where the frames of a recording are, or would be."""
-        return self._paths(recording_id)[0]
+    def data_path(self, entry: StoreEntry) -> Path:
+        """Return the file that holds the frames of an entry."""
+        if isinstance(entry, PackedEntry):
+            return self._packs.folder / f"{entry.pack}.npy"
+        return self._paths(entry.recording_id)[0]
 
     def frames(self, recording_id: str) -> npt.NDArray[Any]:
         """Return the frames of a recording as a read-only memory map [frames, bins, channels].
@@ -192,15 +210,28 @@ class FrameStore:
         Raises:
             StoreError: The file is damaged, or holds other frames than the entry says.
         """
-        data_path, _ = self._paths(entry.recording_id)
-        shape = (entry.n_frames, self.spec.bins, self.spec.channels)
         if entry.n_frames == 0:
-            return np.zeros(shape, self.spec.dtype)
+            return np.zeros((0, self.spec.bins, self.spec.channels), self.spec.dtype)
+        first = entry.first_frame if isinstance(entry, PackedEntry) else 0
+        return self.map_file(entry)[first : first + entry.n_frames]
+
+    def map_file(self, entry: StoreEntry) -> npt.NDArray[Any]:
+        """Return the whole file that holds the frames of an entry, as a read-only memory map.
+
+        Args:
+            entry: Of a recording that has frames (an empty file cannot be mapped).
+
+        Raises:
+            StoreError: The file is damaged, or holds other frames than the entry says.
+        """
+        data_path = self.data_path(entry)
+        n_frames = entry.pack_frames if isinstance(entry, PackedEntry) else entry.n_frames
+        shape = (n_frames, self.spec.bins, self.spec.channels)
         try:
             frames = map_array(data_path, self.spec.dtype)
         except ArrayError as error:
             if isinstance(error.__cause__, OSError):
-                raise _unreadable(data_path, error.__cause__) from error
+                raise unreadable(data_path, error.__cause__) from error
             remedy = "Delete it and ingest again"
             raise StoreError(data_path, error.problem, remedy) from error
         if frames.shape != shape:
@@ -208,29 +239,19 @@ class FrameStore:
             raise StoreError(data_path, problem, "Run again when the ingestion is done")
         return frames
 
-    def _stored_spec(self) -> FeatureSpec | None:
-        path = self.folder / SPEC_FILE
-        if not path.is_file():
-            return None
-        try:
-            return FeatureSpec.model_validate(read_json(path)["spec"])
-        except (ValidationError, KeyError, TypeError) as error:
-            raise StoreError(
-                path, "is not a feature specification", "Delete it and ingest again"
-            ) from error
-
     def _paths(self, recording_id: str) -> tuple[Path, Path]:
         folder = self.folder / "recordings"
         # Not with_suffix: an id may contain dots.
         return folder / f"{recording_id}.npy", folder / f"{recording_id}.json"
 
 
-def _too_many_open(error: BaseException | None) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
-
-
-def _unreadable(path: Path, error: BaseException | None) -> StoreError:
-    if _too_many_open(error):
-        remedy = "The file is not at fault: raise the limit (`ulimit -n 4096`) and run again"
-        return StoreError(path, "cannot be opened: too many files are open", remedy)
-    return StoreError(path, f"cannot be read ({error})", "Delete it and ingest again")
+def _stored_spec(folder: Path) -> AnySpec | None:
+    path = folder / SPEC_FILE
+    if not path.is_file():
+        return None
+    try:
+        return parse_spec(read_json(path)["spec"])
+    except (ValidationError, KeyError, TypeError) as error:
+        raise StoreError(
+            path, "is not a feature specification", "Delete it and ingest again"
+        ) from error

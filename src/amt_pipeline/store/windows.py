@@ -8,13 +8,15 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from amt_pipeline.core.errors import StoreError
-from amt_pipeline.store.frames import FrameStore, StoreEntry
+from amt_pipeline.store.entries import PackedEntry, StoreEntry
+from amt_pipeline.store.frames import FrameStore
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,50 +151,59 @@ class WindowReader:
 
 
 class _OpenFiles:
-    """File descriptors of recordings; the one that was not used for longest is closed first."""
+    """File descriptors of the files that hold recordings.
+
+    The one that was not used for longest is closed first. A file has one descriptor, however many
+    recordings it holds.
+    """
 
     def __init__(self, store: FrameStore, entries: list[StoreEntry], max_open: int) -> None:
         self._store, self._entries, self.max_open = store, entries, max_open
-        self._open: OrderedDict[int, int] = OrderedDict()
-        self._places: dict[int, tuple[str, int]] = {}
+        self._open: OrderedDict[Path, int] = OrderedDict()
+        self._paths = [store.data_path(entry) for entry in entries]
         # By these a file of the same size is known to be the one that the entry speaks of.
-        self._marks = [_mark(store.data_path(entry.recording_id).stat()) for entry in entries]
+        self._marks = {path: _mark(path.stat()) for path in set(self._paths)}
+        self._first_bytes: dict[Path, int] = {}
+        spec = store.spec
+        frame_bytes = np.dtype(spec.dtype).itemsize * spec.bins * spec.channels
+        self._skipped = [
+            entry.first_frame * frame_bytes if isinstance(entry, PackedEntry) else 0
+            for entry in entries
+        ]
         weakref.finalize(self, _close_all, self._open)
 
     def get(self, recording: int) -> tuple[int, int]:
-        """Return the file descriptor of a recording and where its frames begin, in bytes."""
-        if recording in self._open:
-            self._open.move_to_end(recording)
-        else:
+        """Return the descriptor of a recording's file and where its frames begin, in bytes."""
+        path = self._paths[recording]
+        file = self._open.get(path)
+        if file is None:
             while len(self._open) >= self.max_open:
                 os.close(self._open.popitem(last=False)[1])
-            self._open[recording] = self._open_file(recording)
-        return self._open[recording], self._places[recording][1]
+            file = self._open[path] = self._open_file(recording)
+        elif len(self._marks) > self.max_open:  # else none is ever closed
+            self._open.move_to_end(path)
+        return file, self._first_bytes[path] + self._skipped[recording]
 
     def _open_file(self, recording: int) -> int:
-        entry = self._entries[recording]
-        if recording not in self._places:
-            frames: Any = self._store.map_frames(entry)  # reads and checks the header
-            self._places[recording] = str(frames.filename), int(frames.offset)
+        entry, path = self._entries[recording], self._paths[recording]
+        if path not in self._first_bytes:
+            frames: Any = self._store.map_file(entry)  # reads and checks the header
+            self._first_bytes[path] = int(frames.offset)
         try:
-            file = os.open(self._places[recording][0], os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            self._store.map_frames(entry)  # fails alike, and names the file and the remedy
+            self._store.map_file(entry)  # fails alike, and names the file and the remedy
             raise
-        if _mark(os.fstat(file)) != self._marks[recording]:
+        if _mark(os.fstat(file)) != self._marks[path]:
             os.close(file)
             self.refuse(recording)
         return file
 
     def refuse(self, recording: int) -> None:
         """Raise the error of a file that is not the one its entry speaks of."""
-        name = self._entries[recording].recording_id
-        self._store.map_frames(self._entries[recording])  # knows more about it, if it fails
-        raise StoreError(
-            self._store.folder / "recordings" / f"{name}.npy",
-            "changed while it was used",
-            "Run again when the ingestion is done",
-        )
+        self._store.map_file(self._entries[recording])  # knows more about it, if it fails
+        remedy = "Run again when the ingestion is done"
+        raise StoreError(self._paths[recording], "changed while it was used", remedy)
 
 
 def open_limit() -> int:
@@ -224,7 +235,7 @@ def _mark(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _close_all(files: OrderedDict[int, int]) -> None:
+def _close_all(files: OrderedDict[Path, int]) -> None:
     while files:
         os.close(files.popitem()[1])
 
