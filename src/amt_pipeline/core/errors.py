@@ -48,6 +48,10 @@ class MidiError(UserError):
     """A MIDI or note file that cannot be read."""
 
 
+class TensorError(UserError):
+    """A file of feature frames that cannot be read, or holds what no network should see."""
+
+
 class StoreError(UserError):
     """A FrameStore that is missing, incomplete, or made on another grid."""
 

@@ -31,6 +31,9 @@ SPLITS = ("train", "validation", "test")
 REQUIRED_COLUMNS = ("recording_id", "split", "duration_s")
 PATH_COLUMNS = ("audio_path", "midi_path", "feature_path")
 HASH_COLUMNS = ("audio_sha256", "midi_sha256", "feature_sha256")
+LABEL_HASH_COLUMN = "label_sha256"
+"""Part of the fingerprint, but no sign of leakage: two utterances may have the same labels."""
+SPEAKER_COLUMN = "speaker"
 PIECE_COLUMNS = ("composer", "title")
 QUARANTINE_COLUMNS = ("recording_id", "path", "reason", "remedy")
 
@@ -54,13 +57,19 @@ class Manifest:
         *,
         where: str | PathLike[str] = "manifest",
         allow_shared_pieces: bool = False,
+        allow_shared_speakers: bool = True,
     ) -> Manifest:
         """Check a table (see `validate_manifest`) and sort it by recording.
 
         Raises:
             CorpusError: The table breaks the contract.
         """
-        validate_manifest(frame, where=where, allow_shared_pieces=allow_shared_pieces)
+        validate_manifest(
+            frame,
+            where=where,
+            allow_shared_pieces=allow_shared_pieces,
+            allow_shared_speakers=allow_shared_speakers,
+        )
         return cls(frame.sort_values("recording_id", ignore_index=True))
 
     def split(self, name: str) -> pd.DataFrame:
@@ -86,16 +95,20 @@ def validate_manifest(
     *,
     where: str | PathLike[str] = "manifest",
     allow_shared_pieces: bool = False,
+    allow_shared_speakers: bool = True,
 ) -> None:
     """Check that a table is a manifest that can be trained and scored on.
 
     Ids are unique, splits known, durations positive, files exist, and nothing is in two splits: no
-    file, no content hash, and (unless allowed) no piece, that is no pair of composer and title.
+    file, no content hash, and (unless allowed) no piece, that is no pair of composer and title, and
+    no speaker.
 
     Args:
         frame: The table.
         where: The file or corpus that errors name.
         allow_shared_pieces: Accept performances of one piece in two splits.
+        allow_shared_speakers: Accept utterances of one speaker in two splits, as corpora that are
+            split by utterance have them.
 
     Raises:
         CorpusError: Names everything that is wrong.
@@ -118,6 +131,8 @@ def validate_manifest(
         problems += pieces
         if pieces:
             remedy += ", or allow it: ingest.allow_shared_pieces=true"
+    if not allow_shared_speakers and SPEAKER_COLUMN in frame.columns:
+        problems += _shared(frame, _texts(frame, SPEAKER_COLUMN), "the speaker")
     if problems:
         raise CorpusError(where, "; ".join(problems), remedy)
 
@@ -128,7 +143,8 @@ def fingerprint(frame: pd.DataFrame) -> str:
     Neither the order of the rows nor where the files lie matters, so the same corpus on another
     machine has the same fingerprint. A row without hashes counts by its id and split alone.
     """
-    columns = ["recording_id", "split", *(c for c in HASH_COLUMNS if c in frame.columns)]
+    hashes = (*HASH_COLUMNS, LABEL_HASH_COLUMN)
+    columns = ["recording_id", "split", *(c for c in hashes if c in frame.columns)]
     rows = zip(*(_texts(frame, column) for column in columns), strict=True)
     return value_sha256([columns, sorted(map(list, rows))])
 
@@ -164,6 +180,7 @@ def check_bad_fraction(
     *,
     reasons: Sequence[str] = (),
     where: str | PathLike[str] = "corpus",
+    parameter: str = "ingest.max_bad_fraction",
 ) -> None:
     """Stop when too many recordings were quarantined, or when none is left.
 
@@ -173,6 +190,7 @@ def check_bad_fraction(
         max_bad_fraction: Largest share that may be bad, 0-1.
         reasons: Why they are bad, in words; the first few are shown.
         where: The corpus that the error names.
+        parameter: The setting of `max_bad_fraction` that the error names.
 
     Raises:
         CorpusError: More than `max_bad_fraction` of the recordings are bad, or all are.
@@ -185,7 +203,7 @@ def check_bad_fraction(
     raise CorpusError(
         where,
         f"{n_bad} of {n_all} recordings cannot be used, at most {max_bad_fraction:.1%} may{tail}",
-        "See the log, which names them all; repair the files, or raise ingest.max_bad_fraction",
+        f"See the log, which names them all; repair the files, or raise {parameter}",
     )
 
 

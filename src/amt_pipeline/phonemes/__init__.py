@@ -1,0 +1,1 @@
+"""The second system: which phoneme is spoken in each frame of an utterance."""

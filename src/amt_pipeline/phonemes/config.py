@@ -1,0 +1,56 @@
+"""How the corpus of the phonemes is read: where it is, which layout it has, how it is split."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Layout = Literal["libriphone", "librispeech"]
+Missing = Literal["refuse", "quarantine"]
+
+
+class SplitConfig(BaseModel):
+    """How utterances are shared out where the corpus does not say it itself.
+
+    Attributes:
+        by: `utterance` shuffles utterances, as the course does: a speaker may be in training and
+            validation. `speaker` never puts one into both.
+        train_ratio: Share of the utterances for training, of those that are not for test.
+        test_ratio: Share for test, where the corpus has no test part (`layout: librispeech`).
+        seed: Of the shuffling; 1213 is the course's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    by: Literal["utterance", "speaker"] = "utterance"
+    train_ratio: float = Field(0.95, gt=0, lt=1)
+    test_ratio: float = Field(0.1, ge=0, lt=1)
+    seed: int = Field(1213, ge=0)
+
+
+class LibrispeechConfig(BaseModel):
+    """Where the corpus is, and how it is read.
+
+    Attributes:
+        root: Folder of the corpus; null makes the demo corpus.
+        layout: `libriphone` is the course's (three lists, one tensor per utterance), `librispeech`
+            the published one (FLAC by speaker and chapter) with phone alignments; `auto` looks.
+        alignments: Folder of alignments (csv, TextGrid) for `librispeech`, absolute or inside
+            `root`; null looks in `<root>/alignments` and beside the audio.
+        split: How utterances are shared out.
+        missing: Listed utterances whose file, labels or alignment are not there: `refuse` the
+            corpus or `quarantine` them.
+        max_bad_fraction: Largest share of utterances that may end in quarantine.
+        pack_size: Utterances that share a file of frames, and are one item of parallel work.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: str | None = None
+    layout: Literal["auto", "libriphone", "librispeech"] = "auto"
+    alignments: str | None = None
+    split: SplitConfig = SplitConfig()
+    missing: Missing = "refuse"
+    max_bad_fraction: float = Field(0.05, ge=0, le=1)
+    pack_size: int = Field(128, ge=1, le=10_000)

@@ -1,0 +1,223 @@
+"""The course's layout: three lists, and one feature tensor per utterance.
+
+    train_split.txt    one id per line
+    train_labels.txt   an id and the class of each of its frames per line
+    test_split.txt     one id per line
+    test_labels.txt    as for training; the course has none
+    feat/train/<id>.pt, feat/test/<id>.pt
+    phone_classes.txt  number and name per line; the course has none
+
+Lists may have blank lines and any line ends. What the lists themselves have wrong is refused; what
+is wrong with the labels of one utterance is its own failure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from amt_pipeline.core.errors import CorpusError
+from amt_pipeline.phonemes.classes import PhoneClasses, read_classes
+from amt_pipeline.phonemes.config import LibrispeechConfig
+from amt_pipeline.phonemes.splits import draw_splits
+from amt_pipeline.phonemes.text_files import read_lines
+from amt_pipeline.phonemes.utterances import (
+    SAFE_ID,
+    CorpusReading,
+    Utterance,
+    name_some,
+    refuse_missing,
+    speaker_and_chapter,
+)
+
+TRAIN_LIST, TEST_LIST = "train_split.txt", "test_split.txt"
+TRAIN_LABELS, TEST_LABELS = "train_labels.txt", "test_labels.txt"
+Failures = list[tuple[str, CorpusError]]
+
+
+@dataclass(frozen=True)
+class LabelLine:
+    """The labels of one utterance, or what is wrong with them.
+
+    Attributes:
+        classes: uint8 `[n_frames]`, or None where they are wrong.
+        error: Names utterance, line and value; None where they are right.
+    """
+
+    classes: npt.NDArray[np.uint8] | None
+    error: CorpusError | None = None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One of the two lists, with what goes with it."""
+
+    utterances: list[Utterance]
+    missing: Failures
+    wrong: Failures
+    warnings: list[str]
+
+
+def read_libriphone(root: Path, config: LibrispeechConfig) -> CorpusReading:
+    """Read the lists of a corpus in the course's layout, and look which tensors are there.
+
+    Raises:
+        CorpusError: A list cannot be used; or a tensor or labels are missing and may not be.
+        ConfigError: The split leaves nothing to train or validate on.
+    """
+    classes = read_classes(root)
+    train, test = _read_ids(root)
+    split = dict.fromkeys(test, "test") | draw_splits(
+        train, [speaker_and_chapter(name)[0] for name in train], config.split
+    )
+    labels = read_label_list(root / TRAIN_LABELS, classes)
+    has_test_labels = (root / TEST_LABELS).exists()
+    test_labels = read_label_list(root / TEST_LABELS, classes) if has_test_labels else None
+    parts = (
+        _read_part(root, "train", train, split, labels),
+        _read_part(root, "test", test, split, test_labels),
+    )
+    missing = [failure for part in parts for failure in part.missing]
+    if config.missing == "refuse":
+        refuse_missing(root, missing, len(split))
+    return CorpusReading(
+        "libriphone",
+        utterances=tuple(one for part in parts for one in part.utterances),
+        failures=(*missing, *(failure for part in parts for failure in part.wrong)),
+        warnings=tuple(text for part in parts for text in part.warnings),
+        classes=classes,
+        drawn=("train", "validation"),
+    )
+
+
+def _read_ids(root: Path) -> tuple[list[str], list[str]]:
+    train, test = read_id_list(root / TRAIN_LIST), read_id_list(root / TEST_LIST)
+    both = sorted(set(train) & set(test))
+    if both:
+        problem = f"has {len(both)} ids that {TRAIN_LIST} has too (leakage): {', '.join(both)}"
+        raise CorpusError(root / TEST_LIST, problem, "Take them out of one of the lists")
+    return train, test
+
+
+def _read_part(
+    root: Path,
+    name: str,
+    ids: list[str],
+    split: dict[str, str],
+    labels: dict[str, LabelLine] | None,
+) -> _Part:
+    """Bring ids, tensors and labels of one list together; a test list may be without labels."""
+    folder, labels_path = root / "feat" / name, root / f"{name}_labels.txt"
+    there = _tensors(folder)
+    part = _Part([], _absent(folder, ids, there, name), [], _unlisted(folder, ids, there, name))
+    for one in ids:
+        line = labels.get(one) if labels is not None else LabelLine(None)
+        if line is None:
+            part.missing.append((one, CorpusError(labels_path, "has no labels for it")))
+        elif line.error is not None:
+            part.wrong.append((one, line.error))
+        elif one in there:
+            path = folder / f"{one}.pt"
+            part.utterances.append(
+                Utterance(one, split[one], feature_path=path, classes=line.classes)
+            )
+    extra = (labels or {}).keys() - set(ids)
+    if extra:
+        text = f"{labels_path} labels {len(extra)} ids that the list lacks: {name_some(extra)}"
+        part.warnings.append(text)
+    return part
+
+
+def read_id_list(path: Path) -> list[str]:
+    """Return the ids of a list in its order.
+
+    Raises:
+        CorpusError: The list cannot be read, is empty, or has an id twice or one that is no name.
+    """
+    lines = read_lines(path)
+    faults = [
+        f"{line.text[:40]!r} (line {line.number})"
+        for line in lines
+        if not SAFE_ID.fullmatch(line.text)
+    ]
+    if faults:
+        problem = f"has lines that are no id: {', '.join(faults)}"
+        raise CorpusError(path, problem, "A list has one id per line, without folder or suffix")
+    _refuse_repetitions(path, [(line.text, line.number) for line in lines])
+    return [line.text for line in lines]
+
+
+def read_label_list(path: Path, classes: PhoneClasses) -> dict[str, LabelLine]:
+    """Return the labels of each utterance of a label list.
+
+    Raises:
+        CorpusError: The list cannot be read, or has an id twice.
+    """
+    found: list[tuple[str, int, list[str]]] = []
+    for line in read_lines(path):
+        name, *labels = line.text.split()
+        found.append((name, line.number, labels))
+    _refuse_repetitions(path, [(name, number) for name, number, _ in found])
+    return {
+        name: _parse_labels(f"{path} line {number} ({name[:40]})", labels, len(classes))
+        for name, number, labels in found
+    }
+
+
+def _parse_labels(where: str, words: list[str], n_classes: int) -> LabelLine:
+    # Looked up, not converted: python's int takes what nobody means as a label ("1_0", "+3").
+    number_of = {str(number): number for number in range(n_classes)}
+    odd = [frame for frame, word in enumerate(words) if word not in number_of]
+    if not odd:
+        return LabelLine(np.array([number_of[word] for word in words], np.uint8))
+    shown = ", ".join(f"{words[frame][:20]!r} (frame {frame})" for frame in odd[:3])
+    more = ", ..." if len(odd) > 3 else ""
+    problem = f"labels that are no class from 0 to {n_classes - 1}: {shown}{more}"
+    remedy = "Correct the line, or take the utterance out of the list"
+    return LabelLine(None, CorpusError(where, problem, remedy))
+
+
+def _refuse_repetitions(path: Path, names: list[tuple[str, int]]) -> None:
+    lines: dict[str, list[int]] = {}
+    for name, number in names:
+        lines.setdefault(name, []).append(number)
+    twice = [
+        f"{name[:40]!r} (lines {', '.join(map(str, numbers))})"
+        for name, numbers in lines.items()
+        if len(numbers) > 1
+    ]
+    if twice:
+        problem = f"has ids more than once: {', '.join(twice)}"
+        raise CorpusError(path, problem, "Keep one line of each")
+
+
+def _absent(folder: Path, ids: list[str], there: set[str], name: str) -> Failures:
+    """Return the ids without a tensor; refuse a folder that has none of them."""
+    absent = [one for one in ids if one not in there]
+    if len(absent) == len(ids):
+        raise CorpusError(
+            folder,
+            f"has none of the {len(ids)} tensors that {name}_split.txt lists",
+            "The archive has feat/train and feat/test beside the lists: unpack it whole",
+        )
+    remedy = "Restore it from the archive"
+    return [(one, CorpusError(folder / f"{one}.pt", "no such file", remedy)) for one in absent]
+
+
+def _unlisted(folder: Path, ids: list[str], there: set[str], name: str) -> list[str]:
+    extra = there - set(ids)
+    what = f"tensors in {folder} are not in {name}_split.txt and are left out"
+    return [f"{len(extra)} {what}: {name_some(extra)}"] if extra else []
+
+
+def _tensors(folder: Path) -> set[str]:
+    try:
+        found = [path for path in folder.iterdir() if path.suffix == ".pt"]
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise CorpusError(folder, f"cannot be listed ({error.strerror or error})") from error
+    return {path.stem for path in found if not path.name.startswith(".")}
