@@ -263,6 +263,49 @@ def test_cluster_started_here_is_quiet_and_its_workers_end_by_themselves(
     assert ("distributed" in done.stderr) is wanted
 
 
+INTERRUPTED_RUN = """
+import logging, os, signal, sys
+from amt_pipeline.core.parallel import ParallelConfig, map_items
+
+logging.basicConfig(level=logging.INFO)
+
+if __name__ == "__main__":
+    here = ParallelConfig(backend="dask", workers=1)
+    import distributed
+    print("begin", flush=True)
+    try:
+        list(map_items(os.system, [f"touch {sys.argv[1]}; sleep 1"], label="x", parallel=here))
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_ctrl_c_ends_the_cluster_started_here_without_a_traceback(
+    early: bool, tmp_path: Path
+) -> None:
+    script, begun = tmp_path / "local.py", tmp_path / "begun"
+    script.write_text(INTERRUPTED_RUN)
+    with subprocess.Popen(
+        [sys.executable, script, begun],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while not (early or begun.exists()):
+            assert process.poll() is None
+            threading.Event().wait(0.05)
+        if early:  # while it starts
+            assert process.stdout.readline() == "begin\n"
+            threading.Event().wait(0.7)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to workers too
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "interrupted\n" if early else "begin\ninterrupted\n")
+    assert "Traceback" not in err
+    assert "distributed" not in err
+
+
 def test_without_dask_its_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigError, match=r'needs Dask. Run `pip install "amt_pipeline\[dask\]"`'):

@@ -42,7 +42,7 @@ def connected(scheduler: str | None, workers: int, wait_s: float) -> Iterator[tu
     make_client: Any = distributed.Client  # has no types
     with quiet_logs(), ExitStack() as stack:
         if scheduler is None:
-            address = stack.enter_context(local_cluster(workers)).scheduler_address
+            address = stack.enter_context(local_cluster(workers))
         else:
             address = resolve_address(scheduler)
         # It shows a traceback when a scheduler goes; that is said in our words.

@@ -8,9 +8,12 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
@@ -37,15 +40,43 @@ def _end_process() -> None:
     os._exit(0)
 
 
-def local_cluster(workers: int) -> Any:
-    """Start a scheduler and workers of one thread each; the result is a context manager."""
+@contextmanager
+def local_cluster(workers: int) -> Iterator[str]:
+    """Start a scheduler and workers of one thread each, yield its address, and end them."""
     make_cluster: Any = LocalCluster  # has no types
-    # No limit of memory, as with loky: where it ends is the system's matter.
-    return make_cluster(
-        n_workers=workers, threads_per_worker=1, processes=True, protocol="tcp://",
-        host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0, silence_logs=False,
-        plugins=(EndAtOnce(),),
-    )  # fmt: skip
+    with ExitStack() as stack:
+        with _without_interrupts():
+            # No limit of memory, as with loky: where it ends is the system's matter.
+            cluster = make_cluster(
+                n_workers=workers, threads_per_worker=1, processes=True, protocol="tcp://",
+                host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0,
+                silence_logs=False, plugins=(EndAtOnce(),),
+            )  # fmt: skip
+            stack.enter_context(cluster)
+        yield cluster.scheduler_address
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Hold Ctrl+C back until the end; threads and processes started meanwhile never see it.
+
+    A terminal sends it to all processes at once, but it is for us to end the workers.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not (main and hasattr(signal, "pthread_sigmask")):  # Windows has none
+        yield
+        return
+    held: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    resource_tracker.ensure_running()  # else the first process started does that, which unblocks
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager
