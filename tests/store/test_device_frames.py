@@ -52,10 +52,11 @@ def test_windows_are_those_of_the_reader(
 def test_rows_by_their_numbers_are_the_same_windows(reader: WindowReader, edges: Edges) -> None:
     # What a GPU is asked for; on a CPU only windows at the ends are gathered by it.
     held, rng = DeviceFrames(reader, CPU), np.random.default_rng(0)
-    recording, first = rng.integers(0, 4, 50), rng.integers(-9, 15, 50)
-    rows = held._rows[torch.from_numpy(held._row_numbers(recording, first, 6, edges))]
-    gathered = held.gather(Windows(recording, first), 6, 0, edges)
-    assert torch.equal(rows.reshape(gathered.shape), gathered)
+    windows = Windows(rng.integers(0, 4, 50), rng.integers(-9, 15, 50))
+    begin, end = held._begin[windows.recording], held._end[windows.recording]
+    rows = device_frames._row_numbers(begin, end, begin + windows.start, 6, edges)
+    gathered = held.gather(windows, 6, 0, edges)
+    assert torch.equal(held._rows[torch.from_numpy(rows)].reshape(gathered.shape), gathered)
 
 
 def test_recordings_longer_than_a_block(

@@ -68,10 +68,16 @@ class DeviceFrames:
         self.device = device
         self._shape = (spec.bins, spec.channels)
         # Row 0 holds zeros and stands for every frame outside its recording.
-        self._first_row = 1 + np.cumsum(self.n_frames) - self.n_frames
+        self._end = 1 + np.cumsum(self.n_frames)
+        self._begin = self._end - self.n_frames
         rows = int(self.n_frames.sum()) + 1
-        dtype = torch.from_numpy(np.zeros(0, spec.dtype)).dtype
-        self._rows = torch.empty((rows, spec.bins * spec.channels), dtype=dtype, device=device)
+        width = spec.bins * spec.channels
+        if device.type == "cpu":
+            # numpy asks for large pages, of which windows at random places need far fewer.
+            self._rows = torch.from_numpy(np.empty((rows, width), spec.dtype))
+        else:
+            dtype = torch.from_numpy(np.zeros(0, spec.dtype)).dtype
+            self._rows = torch.empty((rows, width), dtype=dtype, device=device)
         self._rows[0] = 0
         self._fill(reader)
 
@@ -79,57 +85,39 @@ class DeviceFrames:
         """Return [n, length + 2 context, bins, channels] on the device, as `WindowReader` does."""
         import torch
 
-        first, size = windows.start - context, length + 2 * context
+        recording, size = windows.recording, length + 2 * context
+        begin, end = self._begin[recording], self._end[recording]
+        first = begin + windows.start - context
         if self.device.type == "cpu":
-            return torch.from_numpy(self._stretches(windows.recording, first, size, edges))
-        rows = self._row_numbers(windows.recording, first, size, edges)
+            batch = self._stretches(begin, end, first, size, edges)
+            return torch.from_numpy(batch.reshape(len(first), size, *self._shape))
+        rows = _row_numbers(begin, end, first, size, edges)
         index = torch.from_numpy(rows.reshape(-1)).to(self.device, non_blocking=True)
         return self._rows.index_select(0, index).reshape(*rows.shape, *self._shape)
 
     def _stretches(
-        self,
-        recording: npt.NDArray[np.int64],
-        first: npt.NDArray[np.int64],
-        size: int,
-        edges: Edges,
+        self, begin: Integers, end: Integers, first: Integers, size: int, edges: Edges
     ) -> npt.NDArray[Any]:
-        """Return the frames of windows by copying each as one stretch of memory.
+        """Return the rows of windows by copying each as one stretch of memory.
 
         Small windows take half the time they would take frame by frame. What reaches past the ends
-        of a recording, into its neighbours, is then written anew.
+        of its recording is gathered by frames.
         """
-        rows: npt.NDArray[Any] = self._rows.numpy()
-        batch = np.empty((len(first), size, rows.shape[1]), rows.dtype)
-        outside = np.ones(len(first), bool)
-        if size <= len(rows):
-            # As items of one type that overlap: numpy copies them twice as fast as rows of numbers.
-            item, places = f"V{size * rows.strides[0]}", len(rows) - size + 1
-            stretches: npt.NDArray[Any] = np.ndarray(
-                (places,), item, rows.data, strides=rows.strides[:1]
-            )
-            begin = self._first_row[recording] + first
-            batch = stretches[np.clip(begin, 0, places - 1)].view(rows.dtype).reshape(batch.shape)
-            outside = (first < 0) | (first + size > self.n_frames[recording])
-        if outside.any():
-            anew = self._row_numbers(recording[outside], first[outside], size, edges)
-            batch[outside] = rows[anew]
-        return batch.reshape(len(first), size, *self._shape)
-
-    def _row_numbers(
-        self,
-        recording: npt.NDArray[np.int64],
-        first: npt.NDArray[np.int64],
-        size: int,
-        edges: Edges,
-    ) -> Integers:
-        """Return [n, size] the row of each frame of windows."""
-        at, last = first[:, None] + np.arange(size), self.n_frames[recording][:, None] - 1
-        if edges == "repeat":
-            at = np.clip(at, 0, np.maximum(last, 0))
-        rows: Integers = np.where(
-            (at >= 0) & (at <= last), self._first_row[recording][:, None] + at, 0
-        )
-        return rows
+        rows = self._rows.numpy()
+        if size > len(rows):
+            by_frames: npt.NDArray[Any] = rows[_row_numbers(begin, end, first, size, edges)]
+            return by_frames
+        outside = np.flatnonzero((first < begin) | (first + size > end))
+        at = first.copy()
+        at[outside] = 0
+        # As items of one type that overlap: numpy copies them faster than rows of numbers.
+        item, places = f"V{size * rows.strides[0]}", len(rows) - size + 1
+        items: npt.NDArray[Any] = np.ndarray((places,), item, rows.data, strides=rows.strides[:1])
+        batch: npt.NDArray[Any] = items[at].view(rows.dtype).reshape(len(at), size, rows.shape[1])
+        if len(outside):
+            limits = begin[outside], end[outside], first[outside]
+            batch[outside] = rows[_row_numbers(*limits, size, edges)]
+        return batch
 
     def _fill(self, reader: WindowReader) -> None:
         """Read all frames, in blocks; straight into their place where that is the machine's."""
@@ -144,3 +132,22 @@ class DeviceFrames:
                 if block is not rows:
                     rows.copy_(block)
                 progress.advance(len(block))
+
+
+def _row_numbers(
+    begin: Integers, end: Integers, first: Integers, size: int, edges: Edges
+) -> Integers:
+    """Return `[n, size]` the row of each frame of windows; 0 is the row of zeros.
+
+    Args:
+        begin: `[n]` first row of the window's recording.
+        end: `[n]` row behind its last.
+        first: `[n]` row of the window's first frame, were the recording endless.
+        size: Frames of a window.
+        edges: What stands for frames outside the recording.
+    """
+    begin, end, at = begin[:, None], end[:, None], first[:, None] + np.arange(size)
+    if edges == "repeat":
+        at = np.minimum(np.maximum(at, begin), end - 1)  # below `begin` where there are no frames
+    rows: Integers = np.where((at >= begin) & (at < end), at, 0)
+    return rows

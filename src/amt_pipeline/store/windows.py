@@ -92,7 +92,7 @@ class WindowReader:
     ) -> None:
         self.store = store
         self.recording_ids = list(recording_ids)
-        entries = [store.entry(name) for name in self.recording_ids]
+        entries = store.entries(self.recording_ids)
         self.n_frames = np.array([entry.n_frames for entry in entries], np.int64)
         channels = store.spec.channels
         self.peak = np.array([entry.peak for entry in entries], np.float32).reshape(-1, channels)
