@@ -9,6 +9,7 @@ need not wait for the others.
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,10 +42,9 @@ class MemoryFrames:
         spec = reader.store.spec
         self._shape, self._dtype = (spec.bins, spec.channels), np.dtype(spec.dtype)
         self._rows = np.zeros((0, *self._shape), self._dtype)
+        self._views: dict[int, npt.NDArray[Any]] = {}
 
-    def gather(
-        self, windows: Windows, length: int, context: int, edges: Edges
-    ) -> npt.NDArray[np.generic]:
+    def gather(self, windows: Windows, length: int, context: int, edges: Edges) -> npt.NDArray[Any]:
         """Return `[n, length + 2 context, bins, channels]`.
 
         Raises:
@@ -64,19 +64,29 @@ class MemoryFrames:
         if len(outside):
             at = first.copy()
             at[outside] = 0
-        # As items of one type that overlap: numpy copies them faster than rows of numbers.
-        places, frame_bytes = len(self._rows) - size + 1, self._rows.strides[0]
-        items: npt.NDArray[np.void] = np.ndarray(
-            (places,), f"V{size * frame_bytes}", self._rows.data, strides=(frame_bytes,)
-        )
-        batch = items[at].view(self._dtype).reshape(len(at), size, *self._shape)
+        batch = self._items(size)[at].view(self._dtype).reshape(len(at), size, *self._shape)
         if len(outside):
             limits = begin[outside], end[outside], first[outside]
             batch[outside] = self._by_frames(row_numbers(*limits, size, edges))
         return batch
 
-    def _by_frames(self, rows: Integers) -> npt.NDArray[np.generic]:
-        frames: npt.NDArray[np.generic] = self._rows[rows]
+    def _items(self, size: int) -> npt.NDArray[Any]:
+        """Return `[rows - size + 1]` the windows from each row on, as items that overlap.
+
+        numpy copies items of one type faster than rows of numbers.
+        """
+        if size not in self._views:
+            frame_bytes = self._rows.strides[0]
+            self._views[size] = np.ndarray(
+                (len(self._rows) - size + 1,),
+                f"V{size * frame_bytes}",
+                self._rows.data,
+                strides=(frame_bytes,),
+            )
+        return self._views[size]
+
+    def _by_frames(self, rows: Integers) -> npt.NDArray[Any]:
+        frames: npt.NDArray[Any] = self._rows[rows]
         return frames
 
     def _require(self, recording: Integers, context: int, edges: Edges) -> None:
@@ -92,16 +102,15 @@ class MemoryFrames:
         end = self._next_row + np.cumsum(count + 2 * self._pad) - self._pad
         begin = end - count
         self._reader.read(absent, np.zeros_like(count), count, begin, self._rows)
-        there = count > 0
-        self._lay_edges(begin[there], end[there])
+        self._lay_edges(begin, end)
         self._next_row += int(np.sum(count + 2 * self._pad))
         self._n_unread -= len(absent)
         self._begin[absent] = begin  # last, for threads that look without the lock
 
     def _lay_edges(self, begin: Integers, end: Integers) -> None:
-        around = np.arange(self._pad)
+        around, repeat = np.arange(self._pad), (self._edges == "repeat") & (begin < end)
         for at, edge in ((begin[:, None] - 1 - around, begin), (end[:, None] + around, end - 1)):
-            self._rows[at] = self._rows[edge][:, None] if self._edges == "repeat" else 0
+            self._rows[at] = self._rows[np.where(repeat, edge, 0)][:, None]
 
 
 def row_numbers(
