@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from amt_pipeline.core.progress import Progress
+from amt_pipeline.store.memory_frames import MemoryFrames, row_numbers
 from amt_pipeline.store.windows import Edges, WindowReader, Windows
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-Integers = npt.NDArray[np.int64]
 
 BLOCK_FRAMES = 8192
 """Frames per transfer: 12 MB of the reference's features."""
@@ -50,104 +48,60 @@ class DeviceFrames:
     """Gathers windows of recordings whose frames lie on a device; see `FrameSource`.
 
     Args:
-        reader: Whose recordings; read once, from the first to the last.
+        reader: Whose recordings; read once, from the first to the last, or on the CPU as
+            `MemoryFrames` does.
         device: Where the frames go.
 
     Raises:
-        StoreError: A recording is damaged, or was ingested again meanwhile.
+        StoreError: A recording is damaged, or was ingested again meanwhile; on the CPU `gather`
+            raises it.
         torch.OutOfMemoryError: They do not fit.
     """
 
     def __init__(self, reader: WindowReader, device: torch.device) -> None:
-        import torch
-
-        spec = reader.store.spec
         self.recording_ids, self.n_frames, self.peak = (
             reader.recording_ids, reader.n_frames, reader.peak,
         )  # fmt: skip
         self.device = device
-        self._shape = (spec.bins, spec.channels)
+        self._memory: MemoryFrames | None = None
+        if device.type == "cpu":
+            self._memory = MemoryFrames(reader)
+        else:
+            self._rows = self._read(reader)
         # Row 0 holds zeros and stands for every frame outside its recording.
         self._end = 1 + np.cumsum(self.n_frames)
-        self._begin = self._end - self.n_frames
-        rows = int(self.n_frames.sum()) + 1
-        width = spec.bins * spec.channels
-        if device.type == "cpu":
-            # numpy asks for large pages, of which windows at random places need far fewer.
-            self._rows = torch.from_numpy(np.empty((rows, width), spec.dtype))
-        else:
-            dtype = torch.from_numpy(np.zeros(0, spec.dtype)).dtype
-            self._rows = torch.empty((rows, width), dtype=dtype, device=device)
-        self._rows[0] = 0
-        self._fill(reader)
 
     def gather(self, windows: Windows, length: int, context: int, edges: Edges = "zeros") -> Tensor:
         """Return [n, length + 2 context, bins, channels] on the device, as `WindowReader` does."""
         import torch
 
-        recording, size = windows.recording, length + 2 * context
-        begin, end = self._begin[recording], self._end[recording]
+        if self._memory is not None:
+            return torch.from_numpy(self._memory.gather(windows, length, context, edges))
+        end = self._end[windows.recording]
+        begin = end - self.n_frames[windows.recording]
         first = begin + windows.start - context
-        if self.device.type == "cpu":
-            batch = self._stretches(begin, end, first, size, edges)
-            return torch.from_numpy(batch.reshape(len(first), size, *self._shape))
-        rows = _row_numbers(begin, end, first, size, edges)
+        rows = row_numbers(begin, end, first, length + 2 * context, edges)
         index = torch.from_numpy(rows.reshape(-1)).to(self.device, non_blocking=True)
-        return self._rows.index_select(0, index).reshape(*rows.shape, *self._shape)
+        return self._rows.index_select(0, index).reshape(*rows.shape, *self._rows.shape[1:])
 
-    def _stretches(
-        self, begin: Integers, end: Integers, first: Integers, size: int, edges: Edges
-    ) -> npt.NDArray[Any]:
-        """Return the rows of windows by copying each as one stretch of memory.
-
-        Small windows take half the time they would take frame by frame. What reaches past the ends
-        of its recording is gathered by frames.
-        """
-        rows = self._rows.numpy()
-        if size > len(rows):
-            by_frames: npt.NDArray[Any] = rows[_row_numbers(begin, end, first, size, edges)]
-            return by_frames
-        outside = np.flatnonzero((first < begin) | (first + size > end))
-        at = first.copy()
-        at[outside] = 0
-        # As items of one type that overlap: numpy copies them faster than rows of numbers.
-        item, places = f"V{size * rows.strides[0]}", len(rows) - size + 1
-        items: npt.NDArray[Any] = np.ndarray((places,), item, rows.data, strides=rows.strides[:1])
-        batch: npt.NDArray[Any] = items[at].view(rows.dtype).reshape(len(at), size, rows.shape[1])
-        if len(outside):
-            limits = begin[outside], end[outside], first[outside]
-            batch[outside] = rows[_row_numbers(*limits, size, edges)]
-        return batch
-
-    def _fill(self, reader: WindowReader) -> None:
-        """Read all frames, in blocks; straight into their place where that is the machine's."""
+    def _read(self, reader: WindowReader) -> Tensor:
+        """Return all frames behind a row of zeros, read in blocks."""
         import torch
 
-        total = int(self.n_frames.sum())
+        spec, total = reader.store.spec, int(self.n_frames.sum())
+        dtype = torch.from_numpy(np.zeros(0, spec.dtype)).dtype
+        rows = torch.empty((total + 1, spec.bins, spec.channels), dtype=dtype, device=self.device)
+        rows[0] = 0
+        end = np.cumsum(self.n_frames)
+        begin = end - self.n_frames
         with Progress(f"Frames to {self.device}", total, "frame") as progress:
             for first in range(0, total, BLOCK_FRAMES):
-                rows = self._rows[1 + first : 1 + min(first + BLOCK_FRAMES, total)]
-                block = rows if rows.device.type == "cpu" else torch.empty_like(rows, device="cpu")
-                reader.read_rows(first, block.numpy().reshape(len(block), *self._shape))
-                if block is not rows:
-                    rows.copy_(block)
+                last = min(first + BLOCK_FRAMES, total)
+                touched = np.flatnonzero((end > first) & (begin < last))
+                low = np.maximum(first - begin[touched], 0)
+                high = np.minimum(last, end[touched]) - begin[touched]
+                block = torch.empty((last - first, *rows.shape[1:]), dtype=dtype)
+                reader.read(touched, low, high, begin[touched] + low - first, block.numpy())
+                rows[1 + first : 1 + last].copy_(block)
                 progress.advance(len(block))
-
-
-def _row_numbers(
-    begin: Integers, end: Integers, first: Integers, size: int, edges: Edges
-) -> Integers:
-    """Return `[n, size]` the row of each frame of windows; 0 is the row of zeros.
-
-    Args:
-        begin: `[n]` first row of the window's recording.
-        end: `[n]` row behind its last.
-        first: `[n]` row of the window's first frame, were the recording endless.
-        size: Frames of a window.
-        edges: What stands for frames outside the recording.
-    """
-    begin, end, at = begin[:, None], end[:, None], first[:, None] + np.arange(size)
-    if edges == "repeat":
-        at = np.minimum(np.maximum(at, begin), end - 1)  # below `begin` where there are no frames
-    rows: Integers = np.where((at >= begin) & (at < end), at, 0)
-    return rows
+        return rows
