@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from amt_pipeline.features import spec as spec_module
-from amt_pipeline.features.spec import FeatureSpec
+from amt_pipeline.features.mfcc_spec import MfccSpec
+from amt_pipeline.features.spec import FeatureSpec, parse_spec
 
 
 def test_reference_cqt() -> None:
@@ -125,3 +126,23 @@ def test_settings_that_a_kind_has_nothing_for_make_no_other_frames(
     assert same.sha256 == plain.sha256
     with pytest.raises(ValidationError, match=next(iter(settings))):
         FeatureSpec.model_validate({"kind": kind, next(iter(settings)): "much"})
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [FeatureSpec(), FeatureSpec(kind="log_mel", channels=1), MfccSpec(), MfccSpec(lifter=0)],
+)
+def test_plain_values_are_read_as_the_kind_they_are_of(spec: FeatureSpec | MfccSpec) -> None:
+    found = parse_spec(spec.model_dump(mode="json"))
+    assert found == spec
+    assert type(found) is type(spec)
+    frame = np.zeros((spec.bins, spec.channels), spec.dtype)
+    assert spec.frame_bytes == frame.nbytes
+
+
+@pytest.mark.parametrize(
+    "values", [{}, [], None, {"kind": "stft"}, {"kind": "mfcc", "n_fft": 512}, {"bins": 39}]
+)
+def test_plain_values_of_no_kind_are_refused(values: object) -> None:
+    with pytest.raises(ValidationError):
+        parse_spec(values)

@@ -12,7 +12,7 @@ from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.store import device_frames
 from amt_pipeline.store.device_frames import DeviceFrames, frames_bytes, free_bytes
 from amt_pipeline.store.frames import FrameStore
-from amt_pipeline.store.windows import WindowReader, Windows
+from amt_pipeline.store.windows import Edges, WindowReader, Windows
 
 SPEC = FeatureSpec(kind="log_mel", sample_rate=8000, hop_samples=64, bins=9, fmax_hz=4000)
 LENGTHS = {"a": 12, "empty": 0, "b": 1, "c": 7}
@@ -36,15 +36,26 @@ def windows_of(pairs: list[tuple[int, int]]) -> Windows:
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(-30, 30)), max_size=6),
     st.integers(1, 9),
-    st.integers(0, 5),
+    st.integers(0, 9),
+    st.sampled_from(["zeros", "repeat"]),
 )
 def test_windows_are_those_of_the_reader(
-    reader: WindowReader, pairs: list[tuple[int, int]], length: int, context: int
+    reader: WindowReader, pairs: list[tuple[int, int]], length: int, context: int, edges: Edges
 ) -> None:
     windows = windows_of(pairs)
-    gathered = DeviceFrames(reader, CPU).gather(windows, length, context)
+    gathered = DeviceFrames(reader, CPU).gather(windows, length, context, edges)
     assert gathered.dtype == torch.float16
-    np.testing.assert_array_equal(gathered.numpy(), reader.gather(windows, length, context))
+    np.testing.assert_array_equal(gathered.numpy(), reader.gather(windows, length, context, edges))
+
+
+@pytest.mark.parametrize("edges", ["zeros", "repeat"])
+def test_rows_by_their_numbers_are_the_same_windows(reader: WindowReader, edges: Edges) -> None:
+    # What a GPU is asked for; on a CPU only windows at the ends are gathered by it.
+    held, rng = DeviceFrames(reader, CPU), np.random.default_rng(0)
+    recording, first = rng.integers(0, 4, 50), rng.integers(-9, 15, 50)
+    rows = held._rows[torch.from_numpy(held._row_numbers(recording, first, 6, edges))]
+    gathered = held.gather(Windows(recording, first), 6, 0, edges)
+    assert torch.equal(rows.reshape(gathered.shape), gathered)
 
 
 def test_recordings_longer_than_a_block(

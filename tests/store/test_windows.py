@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from amt_pipeline.core.errors import StoreError
 from amt_pipeline.features.spec import FeatureSpec
-from amt_pipeline.store import windows as windows_module
+from amt_pipeline.store import open_files
 from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.store.windows import WindowReader, Windows, copy_frames
 
@@ -59,13 +59,39 @@ def test_gather_is_frame_by_frame_with_zeros_outside(
     np.testing.assert_array_equal(gathered, expected)
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(-30, 30)), max_size=6),
+    st.integers(1, 9),
+    st.integers(0, 5),
+)
+def test_repeated_edges_are_clipped_frame_numbers(
+    reader: WindowReader, pairs: list[tuple[int, int]], length: int, context: int
+) -> None:
+    gathered = reader.gather(windows_of(pairs), length, context, edges="repeat")
+    assert gathered.shape == (len(pairs), length + 2 * context, 8, 2)
+    for window, (recording, start) in zip(gathered, pairs, strict=True):
+        frames = reader.store.frames(reader.recording_ids[recording])
+        at = np.arange(start - context, start + length + context)
+        expected = frames[np.clip(at, 0, len(frames) - 1)] if len(frames) else 0
+        np.testing.assert_array_equal(window, np.broadcast_to(expected, window.shape))
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 20), (0, 12), (3, 9), (11, 3), (13, 7), (5, 0)])
+def test_frames_of_all_recordings_in_a_row(reader: WindowReader, first: int, count: int) -> None:
+    whole = np.concatenate([reader.store.frames(name) for name in reader.recording_ids])
+    rows = np.empty((count, 8, 2), np.float16)
+    reader.read_rows(first, rows)
+    np.testing.assert_array_equal(rows, whole[first : first + count])
+
+
 @pytest.mark.parametrize("flag", [None, 1 << 30])
 def test_systems_that_cannot_say_what_is_in_memory(
     reader: WindowReader, flag: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     windows = windows_of([(0, -2), (3, 4), (1, 0), (0, 9)])
     expected = reader.gather(windows, 5, 2)
-    monkeypatch.setattr(windows_module, "_NO_WAIT", flag)
+    monkeypatch.setattr(open_files, "_NO_WAIT", flag)
     np.testing.assert_array_equal(reader.gather(windows, 5, 2), expected)
     monkeypatch.delattr(os, "posix_fadvise", raising=False)
     np.testing.assert_array_equal(reader.gather(windows, 5, 2), expected)

@@ -149,12 +149,38 @@ def test_frames_go_back_to_the_files_after_an_error(task: MovableTask) -> None:
     assert task.readers["train"] is files
 
 
-@pytest.mark.parametrize("resident", ["auto", "never"])
-def test_on_a_cpu_frames_stay_in_the_files(task: MovableTask, resident: Any) -> None:
+def test_frames_asked_to_stay_in_the_files_do(task: MovableTask) -> None:
     files = task.readers["train"]
-    with frames_on_device(task, CPU, resident) as held:
+    with frames_on_device(task, CPU, "never") as held:
         assert not held
         assert task.readers["train"] is files
+
+
+def test_on_a_cpu_small_frames_are_held_of_themselves(
+    task: MovableTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = task.readers["train"]
+    frame_bytes = files.store.spec.frame_bytes
+    monkeypatch.setattr(feed_module, "SMALL_FRAME_BYTES", frame_bytes)
+    with frames_on_device(task, CPU, "auto") as held:
+        assert held
+        assert isinstance(task.readers["train"], DeviceFrames)
+    monkeypatch.setattr(feed_module, "SMALL_FRAME_BYTES", frame_bytes - 1)
+    with frames_on_device(task, CPU, "auto") as held:
+        assert not held
+        assert task.readers["train"] is files
+
+
+def test_of_itself_a_cpu_holds_a_sixth_of_the_free_memory(
+    task: MovableTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = 60 * task.readers["train"].store.spec.frame_bytes
+    for free, expected in ((6 * needed, True), (6 * needed - 6, False)):
+        monkeypatch.setattr(feed_module, "free_bytes", lambda device, free=free: free)
+        with frames_on_device(task, CPU, "auto") as held:
+            assert held is expected
+        with frames_on_device(task, CPU, "always") as held:
+            assert held
 
 
 def test_always_is_refused_where_frames_do_not_fit(

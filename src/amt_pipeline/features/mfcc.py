@@ -31,6 +31,8 @@ where the sound is the same in all frames, speech has 1 and more."""
 DELTA_REACH = 2
 """Frames or coefficients on either side that a difference is fitted to: five taps."""
 
+_SQUARES = 2 * sum(k * k for k in range(1, DELTA_REACH + 1))
+
 
 def mfcc_frames(samples: npt.NDArray[np.float32], spec: MfccSpec) -> npt.NDArray[np.float32]:
     """Return the cepstra of an utterance, with first and second differences.
@@ -148,7 +150,9 @@ def _cosines(spec: MfccSpec) -> npt.NDArray[np.float64]:
     """Return `[mel_bands, coefficients]`: the orthonormal cosine transform, liftered."""
     n = spec.mel_bands
     order = np.arange(spec.coefficients)
-    matrix = np.sqrt(2 / n) * np.cos(np.pi / n * (np.arange(n)[:, None] + 0.5) * order)
+    matrix: npt.NDArray[np.float64] = np.sqrt(2 / n) * np.cos(
+        np.pi / n * (np.arange(n)[:, None] + 0.5) * order
+    )
     matrix[:, 0] = np.sqrt(1 / n)
     if spec.lifter:
         matrix *= 1 + spec.lifter / 2 * np.sin(np.pi * order / spec.lifter)
@@ -161,13 +165,12 @@ def _difference_matrix(n: int) -> npt.NDArray[np.float64]:
     The slope at i is the sum over k of k (x[i + k] - x[i - k]) / (2 sum k^2); values past the ends
     are those at the ends.
     """
-    reach = np.arange(1, DELTA_REACH + 1)
     matrix = np.zeros((n, n))
     for at in range(n):
-        for k in reach:
-            matrix[min(at + k, n - 1), at] += k
-            matrix[max(at - k, 0), at] -= k
-    return matrix / (2 * np.square(reach).sum())
+        for k in range(1, DELTA_REACH + 1):
+            matrix[min(at + k, n - 1), at] += k / _SQUARES
+            matrix[max(at - k, 0), at] -= k / _SQUARES
+    return matrix
 
 
 def _add_differences(cepstra: npt.NDArray[np.float32], n: int) -> None:
@@ -178,8 +181,7 @@ def _add_differences(cepstra: npt.NDArray[np.float32], n: int) -> None:
         for k in range(1, DELTA_REACH + 1):
             later = padded[DELTA_REACH + k :][: len(cepstra)]
             slope += k * (later - padded[DELTA_REACH - k :][: len(cepstra)])
-        total = 2 * sum(k * k for k in range(1, DELTA_REACH + 1))
-        np.divide(slope, total, out=cepstra[:, first + n : first + 2 * n])
+        np.divide(slope, _SQUARES, out=cepstra[:, first + n : first + 2 * n])
 
 
 def _normalise(frames: npt.NDArray[np.float32]) -> None:

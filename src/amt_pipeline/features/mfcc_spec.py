@@ -81,6 +81,11 @@ class MfccSpec(BaseModel):
         return 1
 
     @property
+    def frame_bytes(self) -> int:
+        """Bytes of a stored frame."""
+        return 4 * self.bins
+
+    @property
     def grid(self) -> FrameGrid:
         """The time grid of these frames: frame t begins at sample t x hop."""
         return FrameGrid(

@@ -114,6 +114,11 @@ class FeatureSpec(BaseModel):
         return float((ratio + 1) / (ratio - 1))
 
     @property
+    def frame_bytes(self) -> int:
+        """Bytes of a stored frame."""
+        return self.bins * self.channels * (2 if self.dtype == "float16" else 4)
+
+    @property
     def grid(self) -> FrameGrid:
         """The time grid of these frames."""
         return FrameGrid(
@@ -131,7 +136,7 @@ class FeatureSpec(BaseModel):
 
 AnySpec = Annotated[FeatureSpec | MfccSpec, Field(discriminator="kind")]
 """The specification of stored frames, told apart by `kind`; all have `bins`, `channels`, `dtype`,
-`grid` and `sha256`."""
+`frame_bytes`, `grid` and `sha256`."""
 
 
 @lru_cache(maxsize=1)

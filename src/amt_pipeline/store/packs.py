@@ -14,7 +14,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -198,9 +197,8 @@ class Packs:
         if index.spec_sha256 != self._spec.sha256:
             problem = "was made under another feature specification"
             raise StoreError(data_path, problem, INGEST_AGAIN)
-        itemsize = np.dtype(self._spec.dtype).itemsize
-        frames_bytes = self._spec.bins * self._spec.channels * itemsize
-        header = index.file_bytes - sum(part.n_frames for part in index.parts) * frames_bytes
+        n_frames = sum(part.n_frames for part in index.parts)
+        header = index.file_bytes - n_frames * self._spec.frame_bytes
         ids = {part.recording_id for part in index.parts}
         if (
             not 0 < header <= MAX_HEADER_BYTES

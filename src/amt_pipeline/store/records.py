@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from amt_pipeline.core.errors import RecordError
 from amt_pipeline.core.files import atomic_path
+from amt_pipeline.store.open_files import open_limit
 from amt_pipeline.store.tensorflow import import_tensorflow
-from amt_pipeline.store.windows import open_limit
 
 if TYPE_CHECKING:
     from amt_pipeline.store.record_index import RecordIndex

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from amt_pipeline.core.errors import StoreError
-from amt_pipeline.store.entries import PackedEntry, StoreEntry
 from amt_pipeline.store.frames import FrameStore
+from amt_pipeline.store.open_files import OpenFiles, open_limit, read_from_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MOST_OPEN = 4096
-"""Recordings that a reader keeps open at most, wherever the system sets no limit of its own."""
-
-_NO_WAIT: int | None = getattr(os, "RWF_NOWAIT", None)
+Edges = Literal["zeros", "repeat"]
+"""What stands for frames outside a recording: zeros, or its first and last frame (zeros where it
+has none)."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,7 @@ class Windows:
 
     Attributes:
         recording: [n] position of the recording in the split.
-        start: [n] first labelled frame; may be negative or reach past the end (zeros there).
+        start: [n] first labelled frame; may be negative or reach past the end.
     """
 
     recording: npt.NDArray[np.int64]
@@ -69,8 +64,10 @@ class FrameSource(Protocol):
     n_frames: npt.NDArray[np.int64]
     peak: npt.NDArray[np.float32]
 
-    def gather(self, windows: Windows, length: int, context: int) -> npt.NDArray[Any] | Tensor:
-        """Return [n, length + 2 context, bins, channels]; zeros outside recordings."""
+    def gather(
+        self, windows: Windows, length: int, context: int, edges: Edges = "zeros"
+    ) -> npt.NDArray[Any] | Tensor:
+        """Return [n, length + 2 context, bins, channels]; outside recordings what `edges` says."""
 
 
 class WindowReader:
@@ -83,7 +80,7 @@ class WindowReader:
     Args:
         store: Where the frames are.
         recording_ids: The recordings, in the order that `Windows.recording` counts them.
-        max_open: Recordings kept open; None is a quarter of the files that a process may open
+        max_open: Files kept open; None is a quarter of the files that a process may open
             (256 of the usual 1024), since others have files open too.
 
     Raises:
@@ -99,41 +96,69 @@ class WindowReader:
         self.n_frames = np.array([entry.n_frames for entry in entries], np.int64)
         channels = store.spec.channels
         self.peak = np.array([entry.peak for entry in entries], np.float32).reshape(-1, channels)
-        self._files = _OpenFiles(store, entries, max_open or open_limit())
+        self._files = OpenFiles(store, entries, max_open or open_limit())
         # A file that one thread closes must not be read by another one, whose number it then had.
         self._lock = threading.Lock()
 
-    def gather(self, windows: Windows, length: int, context: int) -> npt.NDArray[Any]:
+    def gather(
+        self, windows: Windows, length: int, context: int, edges: Edges = "zeros"
+    ) -> npt.NDArray[Any]:
         """Return the frames of a batch of windows.
 
         Args:
             windows: [n] windows.
             length: Labelled frames per window.
             context: Frames added on either side.
+            edges: What stands for frames outside the recording.
 
         Returns:
-            [n, length + 2 context, bins, channels] of the store's dtype; zeros outside recordings.
+            [n, length + 2 context, bins, channels] of the store's dtype.
 
         Raises:
             StoreError: A recording is damaged, or was ingested again meanwhile.
         """
         spec, size = self.store.spec, length + 2 * context
         batch = np.empty((len(windows), size, spec.bins, spec.channels), spec.dtype)
-        first = windows.start - context
-        n_frames = self.n_frames[windows.recording]
-        low = np.minimum(np.maximum(first, 0), n_frames)
-        high = np.maximum(np.minimum(first + size, n_frames), low)
-        batch[high - low < size] = 0
-        rows = np.flatnonzero(high > low)
-        into = np.arange(len(windows)) * size + low - first
-        table = np.stack([windows.recording, low, high, into], axis=1)[rows]
+        first, n_frames = windows.start - context, self.n_frames[windows.recording]
+        # Where frames are repeated, one is read also of a window that lies outside altogether.
+        inner = np.maximum(n_frames - (edges == "repeat"), 0)
+        low = np.clip(first, 0, inner)
+        high = np.clip(first + size, low + (inner < n_frames), n_frames)
+        place, count = np.clip(low - first, 0, size - 1), high - low
+        outside = np.flatnonzero(count < size)
+        batch[outside] = 0
+        into = np.arange(len(windows)) * size + place
+        table = np.stack([windows.recording, low, high, into], axis=1)[count > 0]
         with self._lock:
             self._read(table, batch)
+        if edges == "repeat" and len(outside):
+            read = place[outside, None], (place + np.maximum(count, 1) - 1)[outside, None]
+            batch[outside] = batch[outside[:, None], np.clip(np.arange(size), *read)]
         return batch
+
+    def read_rows(self, first: int, rows: npt.NDArray[Any]) -> None:
+        """Fill rows with the frames of all recordings, laid one behind the other.
+
+        Args:
+            first: Frame, so counted, of the first row.
+            rows: [n, bins, channels] of the store's dtype, in one stretch; there are as many
+                frames from `first` on.
+
+        Raises:
+            StoreError: A recording is damaged, or was ingested again meanwhile.
+        """
+        end = np.cumsum(self.n_frames)
+        begin = end - self.n_frames
+        touched = np.flatnonzero((end > first) & (begin < first + len(rows)) & (self.n_frames > 0))
+        low = np.maximum(first - begin[touched], 0)
+        high = np.minimum(first + len(rows), end[touched]) - begin[touched]
+        into = begin[touched] + low - first
+        with self._lock:
+            self._read(np.stack([touched, low, high, into], axis=1), rows)
 
     def _read(self, table: npt.NDArray[np.int64], batch: npt.NDArray[Any]) -> None:
         """Read stretches `(recording, low, high, row of frames in the batch)` into a batch."""
-        frame_bytes = batch.itemsize * self.store.spec.bins * self.store.spec.channels
+        frame_bytes = self.store.spec.frame_bytes
         data: memoryview = batch.reshape(-1).view(np.uint8).data
         # A block opens at most so many files, so none is closed before it was read.
         block = self._files.max_open
@@ -143,101 +168,11 @@ class WindowReader:
                 file, offset = self._files.get(recording)
                 offset, size = offset + low * frame_bytes, (high - low) * frame_bytes
                 view = data[into * frame_bytes : into * frame_bytes + size]
-                if not _read_from_memory(file, view, offset):
+                if not read_from_memory(file, view, offset):
                     awaited.append((recording, file, view, offset))
             for recording, file, view, offset in awaited:
                 if os.preadv(file, [view], offset) != len(view):
                     self._files.refuse(recording)
-
-
-class _OpenFiles:
-    """File descriptors of the files that hold recordings.
-
-    The one that was not used for longest is closed first. A file has one descriptor, however many
-    recordings it holds.
-    """
-
-    def __init__(self, store: FrameStore, entries: list[StoreEntry], max_open: int) -> None:
-        self._store, self._entries, self.max_open = store, entries, max_open
-        self._open: OrderedDict[Path, int] = OrderedDict()
-        self._paths = [store.data_path(entry) for entry in entries]
-        # By these a file of the same size is known to be the one that the entry speaks of.
-        self._marks = {path: _mark(path.stat()) for path in set(self._paths)}
-        self._first_bytes: dict[Path, int] = {}
-        spec = store.spec
-        frame_bytes = np.dtype(spec.dtype).itemsize * spec.bins * spec.channels
-        self._skipped = [
-            entry.first_frame * frame_bytes if isinstance(entry, PackedEntry) else 0
-            for entry in entries
-        ]
-        weakref.finalize(self, _close_all, self._open)
-
-    def get(self, recording: int) -> tuple[int, int]:
-        """Return the descriptor of a recording's file and where its frames begin, in bytes."""
-        path = self._paths[recording]
-        file = self._open.get(path)
-        if file is None:
-            while len(self._open) >= self.max_open:
-                os.close(self._open.popitem(last=False)[1])
-            file = self._open[path] = self._open_file(recording)
-        elif len(self._marks) > self.max_open:  # else none is ever closed
-            self._open.move_to_end(path)
-        return file, self._first_bytes[path] + self._skipped[recording]
-
-    def _open_file(self, recording: int) -> int:
-        entry, path = self._entries[recording], self._paths[recording]
-        if path not in self._first_bytes:
-            frames: Any = self._store.map_file(entry)  # reads and checks the header
-            self._first_bytes[path] = int(frames.offset)
-        try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            self._store.map_file(entry)  # fails alike, and names the file and the remedy
-            raise
-        if _mark(os.fstat(file)) != self._marks[path]:
-            os.close(file)
-            self.refuse(recording)
-        return file
-
-    def refuse(self, recording: int) -> None:
-        """Raise the error of a file that is not the one its entry speaks of."""
-        self._store.map_file(self._entries[recording])  # knows more about it, if it fails
-        remedy = "Run again when the ingestion is done"
-        raise StoreError(self._paths[recording], "changed while it was used", remedy)
-
-
-def open_limit() -> int:
-    """Return how many files one reader keeps open: a quarter of what the process may open."""
-    import resource
-
-    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST_OPEN if allowed == resource.RLIM_INFINITY else min(MOST_OPEN, max(16, allowed // 4))
-
-
-def _read_from_memory(file: int, view: memoryview, offset: int) -> bool:
-    """Fill `view` if the system has the bytes in memory; otherwise tell it that they are wanted.
-
-    So the disk fetches all absent windows of a batch at once: three times as many windows per
-    second as one after the other. Systems without these calls wait for each in turn.
-    """
-    if _NO_WAIT is not None:
-        try:
-            if os.preadv(file, [view], offset, _NO_WAIT) == len(view):
-                return True
-        except OSError:  # not in memory, or a file system that cannot say so
-            pass
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file, offset, len(view), os.POSIX_FADV_WILLNEED)
-    return False
-
-
-def _mark(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
-
-
-def _close_all(files: OrderedDict[Path, int]) -> None:
-    while files:
-        os.close(files.popitem()[1])
 
 
 def copy_frames(frames: npt.NDArray[Any], first: int, window: npt.NDArray[Any]) -> None:

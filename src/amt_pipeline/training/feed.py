@@ -4,7 +4,8 @@ A batch is a pure function of its step, so it may be made ahead by a thread: sam
 order. With CUDA the thread makes two ahead, in page-locked memory, copied on a stream of its own;
 and where the training split's frames fit into the device's memory they live there, so that a batch
 is gathered on the device. On a CPU the network and the thread would share the cores, and making a
-batch takes 1 to 2 % of a step (benchmarks/feed.py): batches are made when they are asked for.
+batch takes 1 to 2 % of a step (benchmarks/feed.py): batches are made when they are asked for. Small
+frames are held in memory there too (benchmarks/context_windows.py), large ones are read from files.
 """
 
 from __future__ import annotations
@@ -33,6 +34,14 @@ AHEAD = 2
 
 RESIDENT_FRACTION = 0.6
 """Share of a device's free memory that frames may take; the rest is the network's."""
+
+SMALL_FRAME_BYTES = 1024
+"""Frames up to this size are held in memory on a CPU. A window of them is a few kilobytes, and to
+find it in a file and ask the system for it takes longer than to copy it; windows of larger frames
+are copied from the system's page cache about as fast as from memory of our own."""
+
+CPU_FRACTION = 1 / 6
+"""Share of the machine's memory that frames may take on a CPU, when nobody asked for it."""
 
 Resident = Literal["auto", "always", "never"]
 
@@ -197,7 +206,8 @@ def frames_on_device(task: Task, device: torch.device, resident: Resident) -> It
     Args:
         task: Whose frames; one that is no `HoldsFrames` keeps them where they are.
         device: Where they go.
-        resident: `auto` is with CUDA and if they fit, `always` insists, `never` is never.
+        resident: `auto` is if they fit and, on a CPU, if a frame is small; `always` insists,
+            `never` is never.
 
     Yields:
         Whether they are there.
@@ -207,7 +217,7 @@ def frames_on_device(task: Task, device: torch.device, resident: Resident) -> It
     """
     source = task.training_source() if isinstance(task, HoldsFrames) else None
     held = None
-    if resident == "always" or (resident == "auto" and device.type == "cuda"):
+    if resident == "always" or (resident == "auto" and _pays(source, device)):
         held = _hold(source, device, insist=resident == "always")
     if held is None or not isinstance(task, HoldsFrames) or source is None:
         yield False
@@ -219,6 +229,13 @@ def frames_on_device(task: Task, device: torch.device, resident: Resident) -> It
         task.use_training_source(source)
 
 
+def _pays(source: FrameSource | None, device: torch.device) -> bool:
+    """Return whether held frames make batches faster than files do."""
+    if device.type == "cuda":
+        return True
+    return isinstance(source, WindowReader) and source.store.spec.frame_bytes <= SMALL_FRAME_BYTES
+
+
 def _hold(source: FrameSource | None, device: torch.device, *, insist: bool) -> FrameSource | None:
     import torch
 
@@ -226,16 +243,15 @@ def _hold(source: FrameSource | None, device: torch.device, *, insist: bool) -> 
     if isinstance(source, WindowReader):
         needed, free = frames_bytes(source), free_bytes(device)
         sizes = f"{needed / 1e9:.1f} GB on {device} with {free / 1e9:.1f} GB free"
-        problem = (
-            f"the training frames take {sizes}, of which they may have {RESIDENT_FRACTION:.0%}"
-        )
-        if needed <= RESIDENT_FRACTION * free:
+        share = RESIDENT_FRACTION if insist or device.type == "cuda" else CPU_FRACTION
+        problem = f"the training frames take {sizes}, of which they may have {share:.0%}"
+        if needed <= share * free:
             try:
                 frames = DeviceFrames(source, device)
             except torch.OutOfMemoryError:
                 problem = f"the training frames did not fit: {sizes}"
             else:
-                logger.info("Training frames are on the device: %s", sizes)
+                logger.info("Training frames are held in memory: %s", sizes)
                 return frames
     if insist:
         remedy = "Use training.resident=auto: it falls back to reading them from files"
