@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.core.parallel import ParallelConfig
+from amt_pipeline.phonemes import parameters as phonemes
+from amt_pipeline.phonemes.config import LibrispeechConfig
+from amt_pipeline.phonemes.task_config import PhonemeTaskConfig
 from amt_pipeline.ranking.rank import RankingConfig
 from amt_pipeline.transcription.ingest import IngestConfig
 from amt_pipeline.transcription.parameters import (
@@ -62,6 +65,10 @@ class Parameters(BaseModel):
         scoring: How notes are scored.
         export: How windows become TFRecords.
         curve: A validation curve from elsewhere.
+        librispeech: The corpus of speech.
+        phoneme_presets: Complete settings of the phoneme network, by size and level.
+        phoneme_features: Overrides of its features.
+        phoneme: Overrides of the preset that `phoneme.preset` names.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +85,10 @@ class Parameters(BaseModel):
     scoring: ScoringConfig = ScoringConfig()
     export: ExportConfig = ExportConfig()
     curve: CurveConfig = CurveConfig()
+    librispeech: LibrispeechConfig = LibrispeechConfig()
+    phoneme_presets: dict[str, dict[str, dict[str, Any]]] = {}
+    phoneme_features: dict[str, Any] = {}
+    phoneme: dict[str, Any] = {}
 
 
 def check_parameters(values: Mapping[str, Any]) -> None:
@@ -107,6 +118,25 @@ def check_parameters(values: Mapping[str, Any]) -> None:
     except ValidationError as error:
         raise _named(error, "transcribe") from error
     _check_votes(transcription, tasks)
+    if parameters.phoneme_presets:
+        _check_phoneme(parameters, name)
+
+
+def _check_phoneme(parameters: Parameters, size: str) -> PhonemeTaskConfig:
+    if size not in parameters.phoneme_presets:
+        raise ConfigError(f"parameter preset={size}", "is not among phoneme_presets", WHERE_TO_LOOK)
+    if parameters.phoneme.get("name") != "phoneme":
+        raise ConfigError("parameter phoneme.name", "must stay 'phoneme'", "Do not override it")
+    try:
+        features = phonemes.resolve_features(parameters.phoneme_features)
+    except ValidationError as error:
+        raise _named(error, "phoneme_features") from error
+    try:
+        return phonemes.resolve_task(
+            parameters.phoneme_presets[size], features.model_dump(), parameters.phoneme
+        ).task
+    except ValidationError as error:
+        raise _named(error, "phoneme") from error
 
 
 def _check_task(
@@ -168,6 +198,7 @@ def _similar(unknown: str) -> str:
     models: list[type[BaseModel]] = [
         Parameters,
         FrameTaskConfig,
+        PhonemeTaskConfig,
         RankingConfig,
         TranscriptionConfig,
     ]

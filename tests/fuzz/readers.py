@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import readers_corpus
 import readers_models
+import readers_phonemes
 import readers_store
 from reader_kit import Reader
 
@@ -11,4 +12,5 @@ READERS: dict[str, Reader] = {
     **readers_corpus.READERS,
     **readers_store.READERS,
     **readers_models.READERS,
+    **readers_phonemes.READERS,
 }

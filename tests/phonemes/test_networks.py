@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.phonemes.models import ModelConfig
@@ -128,6 +129,24 @@ def test_padding_changes_nothing(more: dict[str, int]) -> None:
             assert longer.shape == (8, 21, CLASSES)
             torch.testing.assert_close(longer[:, :12][valid], logits[valid], rtol=0, atol=1e-6)
             assert torch.isfinite(longer).all()
+
+
+def test_utterance_network_computes_what_a_packed_lstm_does() -> None:
+    net = network("lstm_utterance").eval()
+    frames, n_frames = inputs("lstm_utterance")
+    packed_lstm = nn.LSTM(BINS, 16, 2, batch_first=True, bidirectional=True)
+    weights = dict(net.named_parameters())
+    for name, value in packed_lstm.named_parameters():
+        kind, layer = name.removesuffix("_reverse").rsplit("_l", 1)
+        direction = "reverse" if name.endswith("_reverse") else "onward"
+        value.data.copy_(weights[f"{direction}.{layer}.{kind}_l0"])
+    packed = pack_padded_sequence(frames, n_frames, batch_first=True, enforce_sorted=False)
+    with torch.inference_mode():
+        states, _ = pad_packed_sequence(packed_lstm(packed)[0], batch_first=True)
+        expected = net.get_submodule("output")(states)
+        valid = torch.arange(12) < n_frames[:, None]
+        logits = net(frames, n_frames)
+    torch.testing.assert_close(logits[valid], expected[valid], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("step_frames", [1, 3])

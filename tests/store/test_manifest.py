@@ -195,3 +195,29 @@ def test_the_first_reasons_are_shown() -> None:
 def test_file_that_cannot_be_looked_at(tmp_path: Path) -> None:
     assert not file_exists(tmp_path / ("x" * 300))
     assert not file_exists(tmp_path)
+
+
+def test_speakers_in_two_splits(frame: pd.DataFrame) -> None:
+    frame["speaker"] = ["1", "1", "2"]
+    validate_manifest(frame)
+    with pytest.raises(CorpusError) as refused:
+        Manifest.from_frame(frame, allow_shared_speakers=False)
+    assert "the speaker in two splits (leakage): 1 is in train (c), validation (a)" in str(
+        refused.value
+    )
+    frame["speaker"] = ["1", "", ""]
+    validate_manifest(frame, allow_shared_speakers=False)
+
+
+def test_labels_count_for_the_fingerprint_but_not_as_leakage(frame: pd.DataFrame) -> None:
+    without = fingerprint(frame)
+    frame["label_sha256"] = "0" * 64
+    validate_manifest(frame)
+    assert fingerprint(frame) != without
+    other = frame.assign(label_sha256=["0" * 64, "0" * 64, "1" * 64])
+    assert fingerprint(other) != fingerprint(frame)
+
+
+def test_the_parameter_of_too_many_bad_is_named() -> None:
+    with pytest.raises(CorpusError, match=r"or raise librispeech\.max_bad_fraction"):
+        check_bad_fraction(1, 2, 0.1, parameter="librispeech.max_bad_fraction")

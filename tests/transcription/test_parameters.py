@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from amt_pipeline.core.errors import ConfigError
+from amt_pipeline.core.values import merge
 from amt_pipeline.parameters import check_parameters
 from amt_pipeline.transcription.networks import build_network
 from amt_pipeline.transcription.parameters import (
     choose_preset,
-    merge,
     resolve_features,
     resolve_task,
     resolve_transcription,

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from amt_pipeline.phonemes.demo_plan import DemoConfig
+
 Layout = Literal["libriphone", "librispeech"]
 Missing = Literal["refuse", "quarantine"]
 
@@ -43,6 +45,7 @@ class LibrispeechConfig(BaseModel):
             corpus or `quarantine` them.
         max_bad_fraction: Largest share of utterances that may end in quarantine.
         pack_size: Utterances that share a file of frames, and are one item of parallel work.
+        demo: The demo corpus.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,3 +57,4 @@ class LibrispeechConfig(BaseModel):
     missing: Missing = "refuse"
     max_bad_fraction: float = Field(0.05, ge=0, le=1)
     pack_size: int = Field(128, ge=1, le=10_000)
+    demo: DemoConfig = DemoConfig()

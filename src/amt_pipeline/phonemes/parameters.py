@@ -1,6 +1,6 @@
 """Parameters of the phoneme family: presets, overrides, and what they resolve to.
 
-`phoneme_presets` holds complete settings by name; the blocks `phoneme_features` and `phoneme` hold
+`phoneme_presets` holds complete settings by size and level; the blocks `phoneme_features` and `phoneme` hold
 only what is overridden. Resolving merges the two and checks the result.
 """
 
@@ -20,6 +20,7 @@ from amt_pipeline.phonemes.task_config import PhonemeTaskConfig
 from amt_pipeline.ranking.rank import RankingConfig
 
 Settings = Mapping[str, Any]
+DEFAULT_LEVEL = "strong"
 MATCHED = "matched"
 """Value of `model.hidden_units`: as wide as makes the network as large as the preset's."""
 
@@ -47,28 +48,28 @@ def resolve_features(features: Settings) -> MfccSpec:
 
 
 def resolve_task(
-    presets: Mapping[str, Settings], preset: str, features: Settings, settings: Settings
+    presets: Mapping[str, Settings], features: Settings, settings: Settings
 ) -> ResolvedPhonemeTask:
     """Return the complete settings of the task.
 
     Args:
-        presets: Complete settings by name.
-        preset: Which of them.
+        presets: Complete settings by level (`simple`, `strong`, ...), of one size.
         features: Overrides of the features.
-        settings: Overrides of the task.
+        settings: Overrides of the task; `preset` names the level they are laid over.
 
     Raises:
         ConfigError: There is no such preset, or no width matches.
         ValidationError: A setting is unknown or ill-typed.
     """
-    if preset not in presets:
+    level = settings.get("preset", DEFAULT_LEVEL)
+    if level not in presets:
         raise ConfigError(
-            f"parameter phoneme_preset={preset}",
+            f"parameter phoneme.preset={level}",
             "is not among phoneme_presets",
             f"Use one of {', '.join(presets)}",
         )
-    base = presets[preset]
-    values = merge(base, settings)
+    base = presets[level]
+    values = merge(base, {name: value for name, value in settings.items() if name != "preset"})
     values["features"] = resolve_features(features)
     if values.get("model", {}).get("hidden_units") == MATCHED:
         values["model"] = _matched(base, values["model"], values["features"])

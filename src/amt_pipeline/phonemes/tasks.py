@@ -66,7 +66,8 @@ class PhonemeTask:
         n_classes: int,
         data_fingerprint: str,
     ) -> None:
-        self.config, self.training, self.name = config, config.training, config.name
+        self.config, self.training = config, config.training
+        self.name: str = config.name
         self.store = FrameStore.open(store_folder, config.features)
         self.labels_folder, self._splits = Path(labels_folder), splits
         self.n_classes, self._data_fingerprint = n_classes, data_fingerprint

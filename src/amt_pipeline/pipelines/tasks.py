@@ -1,18 +1,22 @@
-"""How nodes meet the engine: parameters to a task on the ingested corpus."""
+"""How nodes meet the engine: parameters to a task on an ingested corpus.
+
+Training and ranking are one modular pipeline each, instantiated per task by namespace. Their inputs
+have the names of `TASK_INPUTS`; `TASKS` says which datasets and parameters these are for each task.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kedro.pipeline import Pipeline
+
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from amt_pipeline.transcription.parameters import PresetName, ResolvedTask
+    from amt_pipeline.phonemes.parameters import ResolvedPhonemeTask
+    from amt_pipeline.phonemes.tasks import PhonemeTask
+    from amt_pipeline.transcription.parameters import ResolvedTask
     from amt_pipeline.transcription.tasks import FrameTask
-
-TRANSCRIPTION_TASKS = ("onset", "pitch")
 
 TASK_INPUTS = {
     "preset": "params:preset",
@@ -20,61 +24,105 @@ TASK_INPUTS = {
     "features": "params:features",
     "settings": "params:settings",
     "manifest": "manifest",
-    "notes_folder": "notes_folder",
+    "summary": "corpus_summary",
+    "truth_folder": "truth_folder",
     "frames_folder": "frames_folder",
 }
-"""Inputs of `open_task`, as every modular pipeline names them."""
+"""Inputs of `open_task`, as every modular pipeline names them: complete settings by preset and what
+is overridden, the corpus, what the network has to say (notes, classes) and what it sees."""
 
-SHARED_INPUTS = {"manifest", "notes_folder", "frames_folder"}
-SHARED_PARAMETERS = {"params:preset", "params:presets", "params:features"}
+
+@dataclass(frozen=True)
+class TaskFamily:
+    """What the inputs of a modular pipeline are for a task.
+
+    Attributes:
+        datasets: Dataset by name of the input.
+        parameters: Parameter by name of the input, all but `params:settings`.
+    """
+
+    datasets: Mapping[str, str]
+    parameters: Mapping[str, str]
+
+
+TRANSCRIPTION = TaskFamily(
+    datasets={
+        "manifest": "manifest",
+        "corpus_summary": "corpus_summary",
+        "truth_folder": "notes_folder",
+        "frames_folder": "frames_folder",
+    },
+    parameters={name: name for name in ("params:preset", "params:presets", "params:features")},
+)
+PHONEMES = TaskFamily(
+    datasets={
+        "manifest": "librispeech_manifest",
+        "corpus_summary": "librispeech_summary",
+        "truth_folder": "librispeech_labels_folder",
+        "frames_folder": "librispeech_frames_folder",
+    },
+    parameters={
+        "params:preset": "params:preset",
+        "params:presets": "params:phoneme_presets",
+        "params:features": "params:phoneme_features",
+    },
+)
+TASKS = {"onset": TRANSCRIPTION, "pitch": TRANSCRIPTION, "phoneme": PHONEMES}
+TRANSCRIPTION_TASKS = tuple(name for name, family in TASKS.items() if family is TRANSCRIPTION)
+
+
+def instantiate(
+    base: Pipeline,
+    task: str,
+    *,
+    inputs: Mapping[str, str] | None = None,
+    outputs: Mapping[str, str] | None = None,
+    parameters: Mapping[str, str] | None = None,
+) -> Pipeline:
+    """Return a modular pipeline for one task.
+
+    Args:
+        base: The pipeline, with the inputs of `TASK_INPUTS`.
+        task: Its name, which becomes the namespace.
+        inputs: Further inputs that lie outside the namespace.
+        outputs: Outputs that lie outside the namespace.
+        parameters: Further parameters that are shared by all tasks.
+    """
+    family = TASKS[task]
+    return Pipeline(
+        base,
+        namespace=task,
+        inputs={**family.datasets, **(inputs or {})},
+        outputs=dict(outputs or {}),
+        parameters={
+            **family.parameters,
+            **(parameters or {}),
+            "params:settings": f"params:{task}",
+        },
+    )
 
 
 def open_task(
-    *,
-    preset: PresetName,
-    presets: dict[str, Any],
-    features: dict[str, Any],
-    settings: dict[str, Any],
-    manifest: pd.DataFrame,
-    notes_folder: Path,
-    frames_folder: Path,
-    records_folder: Path | None = None,
-    splits: Sequence[str] = ("train", "validation"),
-) -> tuple[FrameTask, ResolvedTask]:
+    *, settings: dict[str, Any], **inputs: Any
+) -> tuple[FrameTask | PhonemeTask, ResolvedTask | ResolvedPhonemeTask]:
     """Return the task that `settings` names, on the ingested corpus, with its settings.
 
-    Frames and notes of `splits` are checked to be those of the manifest. From `records_folder`
-    training windows are read with `training.source=tfrecords`.
+    What is read of the corpus is checked to be that of the manifest.
+
+    Args:
+        settings: Overrides of the task, with its `name`.
+        **inputs: The other `TASK_INPUTS`; `splits` (which are checked), `records_folder`.
 
     Raises:
-        StoreError: Frames or notes are missing, or were made from other files than the manifest's.
+        StoreError: Frames or labels are missing, or were made from other files than the manifest's.
     """
-    from amt_pipeline.store.manifest import Manifest
-    from amt_pipeline.tracking import log_parameters
-    from amt_pipeline.transcription.contents import check_frames, check_notes
-    from amt_pipeline.transcription.parameters import choose_preset, resolve_task
-    from amt_pipeline.transcription.tasks import FrameTask
+    if TASKS[settings["name"]] is PHONEMES:
+        from amt_pipeline.pipelines.phonemes.task import open_phoneme_task
 
-    chosen = choose_preset(preset)
-    resolved = resolve_task(presets[chosen], features, settings)
-    corpus = Manifest(manifest)
-    task = FrameTask(
-        resolved.task,
-        store_folder=frames_folder,
-        notes_folder=notes_folder,
-        splits={
-            name: corpus.split(name)["recording_id"].tolist()
-            for name in ("train", "validation", "test")
-        },
-        data_fingerprint=corpus.fingerprint(),
-        records_folder=records_folder,
-    )
-    for split in splits:
-        rows = corpus.split(split)
-        check_frames(rows, frames_folder)
-        check_notes(rows, notes_folder)
-    log_parameters({"preset": chosen, task.name: resolved})
-    return task, resolved
+        return open_phoneme_task(settings=settings, **inputs)
+    from amt_pipeline.pipelines.transcription.task import open_frame_task
+
+    return open_frame_task(settings=settings, **inputs)
 
 
 def training_key(training: dict[str, Any]) -> str:

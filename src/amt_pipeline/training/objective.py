@@ -49,15 +49,15 @@ class Tally(Protocol):
 
 
 class Objective(Protocol):
-    """What a network is trained towards; see the module.
+    """What a network is trained towards; see the module."""
 
-    Attributes:
-        metric: The score that checkpoints are ranked by; higher is better.
-        class_axes: Axes that logits have after those of the targets.
-    """
+    @property
+    def metric(self) -> str:
+        """Name of the score that checkpoints are ranked by; higher is better."""
 
-    metric: str
-    class_axes: int
+    @property
+    def class_axes(self) -> int:
+        """Number of axes that logits have after those of the targets."""
 
     def loss(self, logits: Tensor, batch: Batch, count: Tensor | None = None) -> Tensor:
         """Return the mean loss of what counts in a batch; `count` replaces the number of it."""

@@ -52,6 +52,7 @@ def ingest_recordings(
         ConfigError: The corpus that was located is not the one that the parameters name.
     """
     from amt_pipeline.core.parallel import ParallelConfig
+    from amt_pipeline.pipelines.corpora import require_located
     from amt_pipeline.transcription.corpus_ingest import ingest_corpus
     from amt_pipeline.transcription.ingest import IngestConfig
     from amt_pipeline.transcription.parameters import (
@@ -60,7 +61,8 @@ def ingest_recordings(
         resolve_features,
     )
 
-    _require_located(corpus, _place(MaestroConfig.model_validate(maestro), demo_folder))
+    place = _place(MaestroConfig.model_validate(maestro), demo_folder)
+    require_located(corpus, place, "maestro", "ingest_maestro")
     config = IngestConfig.model_validate(ingest)
     chosen = choose_preset(preset)
     result = ingest_corpus(
@@ -80,19 +82,3 @@ def _place(config: MaestroConfig, demo_folder: Path) -> dict[str, Any]:
     if config.root is not None:
         return {"root": str(Path(config.root).expanduser().absolute()), "metadata": config.metadata}
     return {"root": str(demo_folder), "metadata": None, "demo": config.demo.model_dump()}
-
-
-def _require_located(corpus: dict[str, Any], wanted: dict[str, Any]) -> None:
-    from amt_pipeline.core.errors import ConfigError
-
-    if corpus != wanted:
-        raise ConfigError(
-            "parameter maestro",
-            f"names the corpus {_shown(wanted)}, but located was {_shown(corpus)}",
-            "Run `kedro run --pipelines ingest_maestro` as a whole, with these parameters",
-        )
-
-
-def _shown(corpus: dict[str, Any]) -> str:
-    more = {name: value for name, value in corpus.items() if name != "root" and value}
-    return f"{corpus['root']} {more}" if more else str(corpus["root"])

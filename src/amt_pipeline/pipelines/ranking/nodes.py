@@ -31,8 +31,8 @@ def rank_network(
     )
     # Beside the training's events: TensorBoard draws both curves over one another.
     with current_reporter(checkpoints_folder / VALIDATION_EVENTS_FOLDER, task.name) as reporter:
+        names = [n for n in ("precision", "recall", "f1", "auc", "accuracy") if n in outcome.table]
         for row in outcome.table.sort_values("step").to_dict("records"):
-            names = ("precision", "recall", "f1", "auc")
             reporter.scalars({f"validation/{name}": row[name] for name in names}, int(row["step"]))
     settings = {
         "evaluation": resolved.task.evaluation.model_dump(),
@@ -47,7 +47,11 @@ def draw_ranking(ranking: pd.DataFrame, best: dict[str, Any]) -> tuple[Any, Any]
     from amt_pipeline.reporting.curves import ranking_figure, ranking_image
 
     title = f"Validation of the {best['task']} network"
-    return ranking_figure(ranking, title=title), ranking_image(ranking, title=title)
+    metric = best.get("metric", "f1")
+    return (
+        ranking_figure(ranking, title=title, metric=metric),
+        ranking_image(ranking, title=title, metric=metric),
+    )
 
 
 def rank_outside_curve(curve: dict[str, Any]) -> tuple[pd.DataFrame, Any, Any]:

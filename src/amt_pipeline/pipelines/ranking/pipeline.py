@@ -1,16 +1,11 @@
-"""The pipelines `rank_onset`, `rank_pitch` and `rank_curve`."""
+"""The pipelines `rank_<task>`, one for every task, and `rank_curve`."""
 
 from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
 from amt_pipeline.pipelines.ranking.nodes import draw_ranking, rank_network, rank_outside_curve
-from amt_pipeline.pipelines.tasks import (
-    SHARED_INPUTS,
-    SHARED_PARAMETERS,
-    TASK_INPUTS,
-    TRANSCRIPTION_TASKS,
-)
+from amt_pipeline.pipelines.tasks import TASK_INPUTS, TASKS, instantiate
 
 
 def create_pipelines() -> dict[str, Pipeline]:
@@ -39,17 +34,13 @@ def create_pipelines() -> dict[str, Pipeline]:
         ]
     )
     pipelines = {
-        f"rank_{task}": Pipeline(
+        f"rank_{task}": instantiate(
             base,
-            namespace=task,
-            inputs={**{name: name for name in SHARED_INPUTS}, "training": f"{task}_training"},
+            task,
+            inputs={"training": f"{task}_training"},
             outputs={"best": f"{task}_best", "ranking_image": f"{task}_ranking_image"},
-            parameters={
-                **{name: name for name in SHARED_PARAMETERS},
-                "params:settings": f"params:{task}",
-            },
         )
-        for task in TRANSCRIPTION_TASKS
+        for task in TASKS
     }
     curve = Node(
         rank_outside_curve,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from amt_pipeline.pipelines.tasks import open_task
+from amt_pipeline.pipelines.transcription.task import open_frame_task
 
 
 def export_windows(
@@ -16,6 +16,6 @@ def export_windows(
     from amt_pipeline.transcription.record_export import ExportConfig, export_records
 
     config = ExportConfig.model_validate(export)
-    task, _ = open_task(**task_inputs, splits=config.splits)
+    task, _ = open_frame_task(**task_inputs, splits=config.splits)
     manifest = export_records(task, records_folder, config, ParallelConfig.model_validate(parallel))
     return manifest.model_dump(mode="json")

@@ -5,12 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Node, Pipeline
 
 from amt_pipeline.pipelines.records.nodes import export_windows
-from amt_pipeline.pipelines.tasks import (
-    SHARED_INPUTS,
-    SHARED_PARAMETERS,
-    TASK_INPUTS,
-    TRANSCRIPTION_TASKS,
-)
+from amt_pipeline.pipelines.tasks import TASK_INPUTS, TRANSCRIPTION_TASKS, instantiate
 
 
 def create_pipelines() -> dict[str, Pipeline]:
@@ -31,14 +26,6 @@ def create_pipelines() -> dict[str, Pipeline]:
             )
         ]
     )
-    shared = {*SHARED_PARAMETERS, "params:export", "params:parallel"}
-    instances = [
-        Pipeline(
-            base,
-            namespace=task,
-            inputs=SHARED_INPUTS,
-            parameters={**{name: name for name in shared}, "params:settings": f"params:{task}"},
-        )
-        for task in TRANSCRIPTION_TASKS
-    ]
+    shared = {name: name for name in ("params:export", "params:parallel")}
+    instances = [instantiate(base, task, parameters=shared) for task in TRANSCRIPTION_TASKS]
     return {"export_tfrecords": sum(instances, Pipeline([]))}

@@ -1,15 +1,10 @@
-"""The pipelines `train_onset` and `train_pitch`."""
+"""The pipelines `train_<task>`, one for every task."""
 
 from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
-from amt_pipeline.pipelines.tasks import (
-    SHARED_INPUTS,
-    SHARED_PARAMETERS,
-    TASK_INPUTS,
-    TRANSCRIPTION_TASKS,
-)
+from amt_pipeline.pipelines.tasks import TASK_INPUTS, TASKS, instantiate
 from amt_pipeline.pipelines.training.nodes import draw_training, train_network
 
 
@@ -38,15 +33,6 @@ def create_pipelines() -> dict[str, Pipeline]:
         ]
     )
     return {
-        f"train_{task}": Pipeline(
-            base,
-            namespace=task,
-            inputs=SHARED_INPUTS,
-            outputs={"training": f"{task}_training"},
-            parameters={
-                **{name: name for name in SHARED_PARAMETERS},
-                "params:settings": f"params:{task}",
-            },
-        )
-        for task in TRANSCRIPTION_TASKS
+        f"train_{task}": instantiate(base, task, outputs={"training": f"{task}_training"})
+        for task in TASKS
     }

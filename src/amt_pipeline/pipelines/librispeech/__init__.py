@@ -1,0 +1,1 @@
+"""The pipeline `ingest_librispeech`."""

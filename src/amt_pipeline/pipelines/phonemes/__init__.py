@@ -1,0 +1,1 @@
+"""Pipelines of the phonemes: prediction, test, report, and the whole way."""

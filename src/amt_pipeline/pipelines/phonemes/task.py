@@ -1,0 +1,77 @@
+"""How nodes open the task `phoneme`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from amt_pipeline.phonemes.parameters import ResolvedPhonemeTask
+    from amt_pipeline.phonemes.tasks import PhonemeTask
+    from amt_pipeline.transcription.parameters import PresetName
+
+
+def open_phoneme_task(
+    *,
+    preset: PresetName,
+    presets: dict[str, Any],
+    features: dict[str, Any],
+    settings: dict[str, Any],
+    manifest: pd.DataFrame,
+    summary: dict[str, Any],
+    truth_folder: Path,
+    frames_folder: Path,
+    records_folder: Path | None = None,
+    splits: Sequence[str] = ("train", "validation"),
+) -> tuple[PhonemeTask, ResolvedPhonemeTask]:
+    """Return the task on the ingested corpus, with its settings; utterances without labels left out.
+
+    Frames of `splits` are checked to be those of the manifest; that labels are, the store does.
+
+    Raises:
+        StoreError: Frames or labels are missing, or were made from other files than the manifest's.
+    """
+    from amt_pipeline.phonemes.parameters import resolve_task
+    from amt_pipeline.phonemes.tasks import PhonemeTask
+    from amt_pipeline.store.manifest import SPLITS, Manifest
+    from amt_pipeline.tracking import log_parameters
+
+    size = choose_size(preset)
+    resolved = resolve_task(presets[size], features, settings)
+    corpus = Manifest(manifest)
+    rows = {name: corpus.split(name) for name in SPLITS}
+    labelled = {name: table[table["has_labels"]] for name, table in rows.items()}
+    task = PhonemeTask(
+        resolved.task,
+        store_folder=frames_folder,
+        labels_folder=truth_folder,
+        splits={name: table["recording_id"].tolist() for name, table in labelled.items()},
+        n_classes=len(summary["classes"]),
+        data_fingerprint=corpus.fingerprint(),
+    )
+    for split in splits:
+        check_frames_of(labelled[split], frames_folder)
+    log_parameters({"preset": size, "level": settings.get("preset"), task.name: resolved})
+    return task, resolved
+
+
+def choose_size(preset: PresetName) -> str:
+    """Return which sizes of presets are taken: `reference` where a CUDA device is, else `cpu`."""
+    from amt_pipeline.transcription.parameters import choose_preset
+
+    return choose_preset(preset)
+
+
+def check_frames_of(rows: pd.DataFrame, frames_folder: Path) -> None:
+    """Check that stored frames were made from the manifest's files.
+
+    Raises:
+        StoreError: An utterance is not in the store, or its frames are of another file.
+    """
+    from amt_pipeline.store.contents import check_frames
+
+    column = "feature_sha256" if "feature_sha256" in rows else "audio_sha256"
+    check_frames(rows, frames_folder, column, "ingest_librispeech")
