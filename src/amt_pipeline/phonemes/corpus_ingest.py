@@ -16,7 +16,7 @@ from amt_pipeline.phonemes.corpus import read_corpus
 from amt_pipeline.phonemes.corpus_summary import shared_speakers, summarise
 from amt_pipeline.phonemes.ingest import IngestedPack, IngestedUtterance, PackJob, ingest_pack
 from amt_pipeline.phonemes.label_store import remove_label_packs
-from amt_pipeline.phonemes.utterances import CorpusReading, Utterance, list_positions, name_some
+from amt_pipeline.phonemes.utterances import CorpusReading, list_positions, name_some
 from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.store.manifest import check_bad_fraction, quarantine_table, validate_manifest
 
