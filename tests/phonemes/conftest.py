@@ -15,11 +15,14 @@ from amt_pipeline.core.parallel import ParallelConfig
 from amt_pipeline.features.mfcc_spec import MfccSpec
 from amt_pipeline.phonemes.config import LibrispeechConfig
 from amt_pipeline.phonemes.corpus_ingest import CorpusIngestion, ingest_corpus
+from amt_pipeline.phonemes.models import ModelConfig
+from amt_pipeline.phonemes.networks import build_network
+from amt_pipeline.training.checkpoints import CheckpointState, copy_checkpoint, save_checkpoint
 
 INLINE = ParallelConfig(workers=1)
 RATE_HZ = 16000
 N_FRAMES = 12
-WIDTH = 39
+WIDTH, N_CLASSES = 39, 41
 
 
 def frames_of(seed: int, n_frames: int = N_FRAMES) -> torch.Tensor:
@@ -113,3 +116,29 @@ def ingest(tmp_path: Path) -> Callable[..., CorpusIngestion]:
         )
 
     return run
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a checkpoint of a network with drawn weights, as a ranking leaves it."""
+
+    def make(kind: str = "mlp", *, seed: int = 0, name: str = "best", **settings: Any) -> Path:
+        model = ModelConfig.model_validate({"kind": kind, "hidden_units": 8, **settings})
+        torch.manual_seed(seed)
+        network = build_network(WIDTH, N_CLASSES, model)
+        config = {
+            "features": MfccSpec().model_dump(mode="json"),
+            "model": model.model_dump(mode="json"),
+            "classes": N_CLASSES,
+        }
+        written = save_checkpoint(
+            tmp_path / "checkpoints",
+            state=CheckpointState(4, True, config, "", {}, ""),
+            network=network,
+            optimiser=torch.optim.SGD(network.parameters(), 0.1),
+            history=[],
+        )
+        copy_checkpoint(written, tmp_path / name, {})
+        return tmp_path / name
+
+    return make

@@ -9,6 +9,7 @@ from amt_pipeline.ranking import bootstrap
 from amt_pipeline.ranking.bootstrap import (
     bootstrap_mean_interval,
     bootstrap_mean_intervals,
+    bootstrap_ratio_interval,
 )
 
 
@@ -71,3 +72,26 @@ def test_rows_share_their_draws_but_not_their_gaps():
     assert np.isnan([low[2], high[2]]).all()
     with pytest.raises(ValueError, match="n_candidates"):
         bootstrap_mean_intervals(table[0])
+
+
+def test_a_ratio_of_sums_weighs_units_by_their_size():
+    totals, sizes = np.array([90.0, 5.0, 30.0, 0.0]), np.array([100.0, 10.0, 40.0, 0.0])
+    low, high = bootstrap_ratio_interval(totals, sizes, n_resamples=4000)
+    # Restated: units drawn one by one; those without a size are no units.
+    rng = np.random.default_rng(1)
+    drawn = rng.integers(0, 3, (4000, 3))
+    ratios = totals[drawn].sum(1) / sizes[drawn].sum(1)
+    assert low <= np.quantile(ratios, 0.025) and high >= np.quantile(ratios, 0.975)
+    assert 0.5 <= low < 125 / 150 < high <= 0.9
+    assert bootstrap_ratio_interval(totals, sizes, n_resamples=4000) == (low, high)
+
+
+def test_a_ratio_of_equal_sizes_is_the_mean():
+    rates = np.random.default_rng(0).random(30)
+    mean = bootstrap_mean_interval(rates, seed=5)
+    assert bootstrap_ratio_interval(8 * rates, np.full(30, 8.0), seed=5) == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("sizes", [[], [3.0], [3.0, 0.0]])
+def test_a_ratio_of_fewer_than_two_units_has_no_interval(sizes):
+    assert all(np.isnan(bootstrap_ratio_interval(np.zeros(len(sizes)), sizes)))

@@ -16,7 +16,7 @@ from amt_pipeline.phonemes.corpus import read_corpus
 from amt_pipeline.phonemes.corpus_summary import shared_speakers, summarise
 from amt_pipeline.phonemes.ingest import IngestedPack, IngestedUtterance, PackJob, ingest_pack
 from amt_pipeline.phonemes.label_store import remove_label_packs
-from amt_pipeline.phonemes.utterances import CorpusReading, Utterance, name_some
+from amt_pipeline.phonemes.utterances import CorpusReading, list_positions, name_some
 from amt_pipeline.store.frames import FrameStore
 from amt_pipeline.store.manifest import check_bad_fraction, quarantine_table, validate_manifest
 
@@ -33,7 +33,8 @@ class CorpusIngestion:
     Attributes:
         manifest: One row per usable utterance, sorted by id: recording_id, split, duration_s,
             feature_path or audio_path and alignment_path, content hashes, label_sha256, speaker,
-            chapter, n_frames, pack, has_labels, warnings.
+            chapter, n_frames, pack, has_labels, list_position (place in the list of training or
+            test, from 0; those left out leave gaps), warnings.
         quarantine: One row per utterance that was left out, with the reason and the remedy.
         summary: JSON-able figures, see `corpus_summary.summarise`.
     """
@@ -90,7 +91,7 @@ def ingest_corpus(
         where=root,
         parameter="librispeech.max_bad_fraction",
     )
-    manifest = _manifest(reading.utterances, done)
+    manifest = _manifest(reading, done)
     _check_manifest(manifest, root, reading, config)
     summary = summarise(root, reading, manifest, n_bad, spec, config, labels_folder)
     logger.info(
@@ -180,14 +181,14 @@ def _require_course_features(spec: MfccSpec) -> None:
         )
 
 
-def _manifest(
-    utterances: tuple[Utterance, ...], done: dict[str, IngestedUtterance]
-) -> pd.DataFrame:
+def _manifest(reading: CorpusReading, done: dict[str, IngestedUtterance]) -> pd.DataFrame:
     import pandas as pd
 
     kept = sorted(
-        (one for one in utterances if one.recording_id in done), key=lambda one: one.recording_id
+        (one for one in reading.utterances if one.recording_id in done),
+        key=lambda one: one.recording_id,
     )
+    position = list_positions(reading)
     stored = [done[one.recording_id] for one in kept]
     is_tensor = bool(kept) and kept[0].feature_path is not None
     hashes = [one.content_sha256 for one in stored]
@@ -211,6 +212,7 @@ def _manifest(
             "n_frames": [one.n_frames for one in stored],
             "pack": [one.pack for one in stored],
             "has_labels": [bool(one.label_sha256) for one in stored],
+            "list_position": [position[one.recording_id] for one in kept],
             "warnings": ["; ".join(one.warnings) for one in stored],
         }
     )

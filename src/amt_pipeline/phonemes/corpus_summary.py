@@ -32,7 +32,8 @@ def summarise(
         corpus, layout, utterances, splits (utterances each), frames, frames_per_split, hours,
         speakers (per split), speakers_shared (per pair of splits), classes (names), class_counts
         (per split, frames of each class), majority (class of most training frames, its share per
-        split), unlabelled, quarantined, split (how it was drawn), fingerprint, features.
+        split), unlabelled, quarantined, test_list (utterances; left_out: place in the list by id),
+        split (how it was drawn), fingerprint, features.
     """
     counts = class_counts(manifest, labels_folder, len(reading.classes))
     by_split = manifest.groupby("split")
@@ -58,10 +59,18 @@ def summarise(
         "majority": _majority(counts, reading.classes.names),
         "unlabelled": int((~manifest["has_labels"]).sum()),
         "quarantined": n_quarantined,
+        "test_list": _test_list(reading, manifest),
         "split": {**config.split.model_dump(), "drawn": list(reading.drawn)},
         "fingerprint": Manifest(manifest).fingerprint(),
         "features": spec.model_dump(),
     }
+
+
+def _test_list(reading: CorpusReading, manifest: pd.DataFrame) -> dict[str, Any]:
+    """Return the length of the test list, and who of it could not be used."""
+    usable, listed = set(manifest["recording_id"]), reading.order("test")
+    left_out = {name: place for place, name in enumerate(listed) if name not in usable}
+    return {"utterances": len(listed), "left_out": left_out}
 
 
 def class_counts(

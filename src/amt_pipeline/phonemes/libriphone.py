@@ -91,6 +91,7 @@ def read_libriphone(root: Path, config: LibrispeechConfig) -> CorpusReading:
         warnings=tuple(text for part in parts for text in part.warnings),
         classes=classes,
         drawn=("train", "validation"),
+        lists={"train": tuple(train), "test": tuple(test)},
     )
 
 

@@ -14,6 +14,7 @@ from amt_pipeline.core.seeding import derive_rng
 from amt_pipeline.features.mfcc_spec import MfccSpec
 from amt_pipeline.phonemes.augment import vary
 from amt_pipeline.phonemes.label_store import FrameClasses, read_labels
+from amt_pipeline.phonemes.models import ModelConfig
 from amt_pipeline.phonemes.networks import build_network
 from amt_pipeline.phonemes.task_config import PhonemeTaskConfig
 from amt_pipeline.store.frames import FrameStore
@@ -72,7 +73,6 @@ class PhonemeTask:
         self.labels_folder, self._splits = Path(labels_folder), splits
         self.n_classes, self._data_fingerprint = n_classes, data_fingerprint
         self._open: dict[str, tuple[FrameSource, FrameClasses]] = {}
-        self._context = config.model.window_frames // 2
 
     @property
     def objective(self) -> ClassObjective:
@@ -211,24 +211,30 @@ class PhonemeTask:
         return Batch(inputs, torch.from_numpy(targets), torch.from_numpy(valid))
 
     def inputs(self, source: FrameSource, windows: Windows) -> tuple[Tensor, ...]:
-        """Return what the network takes: frames, and their numbers for whole utterances.
+        """Return what the network takes; see `network_inputs`."""
+        return network_inputs(source, windows, self.config.model)
 
-        Args:
-            source: Where frames come from.
-            windows: [n] frames, or utterances.
 
-        Returns:
-            float32 `[n, window_frames, bins]`; or `[n, time, bins]` (zeros where padded) and int64
-            `[n]`.
-        """
-        import torch
+def network_inputs(source: FrameSource, windows: Windows, model: ModelConfig) -> tuple[Tensor, ...]:
+    """Return what a network takes: frames, and their numbers for whole utterances.
 
-        if not self.config.model.whole_utterances:
-            frames = source.gather(windows, 1, self._context, edges="repeat")
-            return (torch.as_tensor(frames)[..., 0],)
-        n_frames = source.n_frames[windows.recording]
-        frames = source.gather(windows, int(n_frames.max(initial=0)), 0)
-        return torch.as_tensor(frames)[..., 0], torch.from_numpy(n_frames)
+    Args:
+        source: Where frames come from.
+        windows: [n] frames, or utterances.
+        model: Which network.
+
+    Returns:
+        float32 `[n, window_frames, bins]`; or `[n, time, bins]` (zeros where padded) and int64
+        `[n]`.
+    """
+    import torch
+
+    if not model.whole_utterances:
+        frames = source.gather(windows, 1, model.window_frames // 2, edges="repeat")
+        return (torch.as_tensor(frames)[..., 0],)
+    n_frames = source.n_frames[windows.recording]
+    frames = source.gather(windows, int(n_frames.max(initial=0)), 0)
+    return torch.as_tensor(frames)[..., 0], torch.from_numpy(n_frames)
 
 
 def frames_of(n_frames: npt.NDArray[np.int64]) -> Windows:

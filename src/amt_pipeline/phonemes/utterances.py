@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,6 +71,8 @@ class CorpusReading:
         warnings: Oddities, one sentence each.
         classes: Names of the classes.
         drawn: Splits that were drawn here, not given by the corpus.
+        lists: Ids of the corpus's own lists (train, test) in their order, those left out among
+            them; empty where it has none.
     """
 
     layout: Layout
@@ -79,6 +81,26 @@ class CorpusReading:
     warnings: tuple[str, ...]
     classes: PhoneClasses
     drawn: tuple[str, ...]
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def order(self, split: str) -> tuple[str, ...]:
+        """Return the ids of a split in the order of the corpus: of its list, if it has one.
+
+        A list (train) may hold utterances of another split (validation), which keep their places.
+        """
+        if split in self.lists:
+            return self.lists[split]
+        return tuple(one.recording_id for one in self.utterances if one.split == split)
+
+
+def list_positions(reading: CorpusReading) -> dict[str, int]:
+    """Return the place of every utterance in its list, or in its split where there are no lists."""
+    splits = tuple(dict.fromkeys(one.split for one in reading.utterances))
+    return {
+        name: place
+        for part in reading.lists or splits
+        for place, name in enumerate(reading.order(part))
+    }
 
 
 def speaker_and_chapter(recording_id: str) -> tuple[str, str]:

@@ -63,23 +63,75 @@ def bootstrap_mean_intervals(
     return low, high
 
 
+def bootstrap_ratio_interval(
+    totals: ArrayLike,
+    sizes: ArrayLike,
+    *,
+    level: float = 0.95,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the bootstrap interval of a ratio of sums, such as right frames by frames.
+
+    Units are drawn whole, with all that was counted of them: a long utterance weighs more than a
+    short one, a speaker with many utterances more than one with few.
+
+    Args:
+        totals: What was counted of each unit, `[n_units]`.
+        sizes: How much there was to count, `[n_units]`; units of size 0 are left out.
+        level: Confidence, between 0 and 1.
+        n_resamples: Draws of the units.
+        seed: Of the draws.
+
+    Returns:
+        Low and high end; both NaN with fewer than two units.
+    """
+    all_sizes = np.asarray(sizes, np.float64)
+    present = all_sizes > 0
+    counted, size = np.asarray(totals, np.float64)[present], all_sizes[present]
+    if len(size) < 2:
+        return float("nan"), float("nan")
+    drawn = resampled_ratios(counted[None], size[None], n_resamples, seed)[:, 0]
+    tail = float(_expanded_tail(np.array([len(size)]), level)[0])
+    ratios = counted / size
+    low, high = np.clip(np.quantile(drawn, [tail, 1 - tail]), ratios.min(), ratios.max())
+    return float(low), float(high)
+
+
 def resampled_means(table: NDArray[np.float64], n_resamples: int, seed: int) -> NDArray[np.float64]:
     """Return the mean of every row under every draw, `[n_resamples, rows]`; NaN units left out."""
-    n_units = table.shape[1]
-    rng = derive_rng(seed, "bootstrap")
     present = np.isfinite(table)
-    filled, mask = np.where(present, table, 0.0).T, present.T.astype(np.float64)
-    means = np.empty((n_resamples, len(table)))
-    # How often each unit is drawn is all that a mean needs; in blocks, for corpora of many units.
+    filled = np.where(present, table, 0.0)
+    return resampled_ratios(filled, present.astype(np.float64), n_resamples, seed)
+
+
+def resampled_ratios(
+    totals: NDArray[np.float64], sizes: NDArray[np.float64], n_resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """Return sum of totals by sum of sizes of every row under every draw, `[n_resamples, rows]`.
+
+    Args:
+        totals: What is counted of each unit, `[rows, n_units]`.
+        sizes: How much there was to count, alike.
+        n_resamples: Draws of the units.
+        seed: Of the draws.
+
+    Returns:
+        NaN where none of the units drawn has a size.
+    """
+    n_units = totals.shape[1]
+    rng = derive_rng(seed, "bootstrap")
+    ratios = np.empty((n_resamples, len(totals)))
+    # How often each unit is drawn is all that a sum needs; in blocks, for corpora of many units.
     block = max(1, _DRAWS_AT_ONCE // n_units)
     for begin in range(0, n_resamples, block):
         size = min(block, n_resamples - begin)
         drawn = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=size).astype(float)
-        weight = drawn @ mask
-        means[begin : begin + size] = np.divide(
-            drawn @ filled, weight, out=np.full(weight.shape, np.nan), where=weight > 0
+        weight = drawn @ sizes.T
+        ratios[begin : begin + size] = np.divide(
+            drawn @ totals.T, weight, out=np.full(weight.shape, np.nan), where=weight > 0
         )
-    return means
+    return ratios
 
 
 def unit_means(table: NDArray[np.float64]) -> NDArray[np.float64]:
