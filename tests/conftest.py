@@ -51,7 +51,7 @@ make:
 """
 
 REGISTRY = """
-import os, signal, time
+import logging, os, signal, time
 from pathlib import Path
 
 from kedro.pipeline import Node, Pipeline
@@ -102,6 +102,11 @@ def refuse(numbers: list[int]) -> int:
     raise UserError("corpus/index.csv", "has no\\nheader", "Download it again")
 
 
+def refer(numbers: list[int]) -> int:
+    logging.getLogger("amt_pipeline.tiny").warning("again with `kedro run --pipelines make`")
+    raise UserError("numbers", "are few", "Run `kedro run --pipelines whole`")
+
+
 def crash(numbers: list[int]) -> int:
     raise RuntimeError("a defect")
 
@@ -128,6 +133,7 @@ def register_pipelines():
         "read": one(describe, "corpus"),
         "train": one(train, ["workshop", "params:make"]),
         "refuse": one(refuse, "numbers"),
+        "refer": one(refer, "numbers"),
         "crash": one(crash, "numbers"),
         "wait": one(wait, "numbers"),
         "lost": one(add_numbers, "unknown"),

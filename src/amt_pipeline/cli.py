@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from amt_pipeline import console
+from amt_pipeline.remedies import complete_log_lines, given_data_root, with_data_root
 from amt_pipeline.tracking import end_run
 
 # Nothing is sent anywhere, in a checkout or not; to be set before kedro-telemetry looks.
@@ -75,7 +76,16 @@ class ProjectRun(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the pipeline."""
         _use_project_logging(getattr(ctx.obj, "project_path", None))
-        with console.one_line_errors(explain_run, on_interrupt=lambda: end_run("KILLED")):
+        data_root = given_data_root(ctx.params)
+
+        def explain(error: BaseException) -> str | None:
+            line = explain_run(error)
+            return None if line is None else with_data_root(line, data_root)
+
+        with (
+            complete_log_lines(data_root),
+            console.one_line_errors(explain, on_interrupt=lambda: end_run("KILLED")),
+        ):
             return super().invoke(ctx)
 
 

@@ -61,9 +61,7 @@ class PredecessorHook:
             return  # which nodes run, and so which inputs are needed, is decided later
         missing = [name for name in sorted(pipeline.inputs()) if not _is_there(catalog, name)]
         if missing:
-            runtime = run_params.get("runtime_params") or {}
-            place = f" --params data_root={root}" if (root := runtime.get("data_root")) else ""
-            raise _missing_input(missing, catalog, _registered_pipelines(), place)
+            raise _missing_input(missing, catalog, _registered_pipelines())
 
 
 class RunSummaryHook:
@@ -191,9 +189,7 @@ def _registered_pipelines() -> Mapping[str, Any]:
     return pipelines
 
 
-def _missing_input(
-    missing: list[str], catalog: Any, registered: Mapping[str, Any], place: str
-) -> UserError:
+def _missing_input(missing: list[str], catalog: Any, registered: Mapping[str, Any]) -> UserError:
     name = missing[0]
     if name.startswith("params:"):
         return ConfigError(
@@ -211,7 +207,7 @@ def _missing_input(
         if label != "__default__" and name in pipeline.all_outputs()
     ]
     if producers:
-        remedy = f"Run `kedro run --pipelines {min(producers)[1]}{place}` first"
+        remedy = f"Run `kedro run --pipelines {min(producers)[1]}` first"
     else:
         remedy = "Put it there, or name another place with --params data_root=..."
     return MissingPredecessorError(where, problem, remedy)

@@ -12,6 +12,8 @@ from amt_pipeline.amt_app import command
 from amt_pipeline.core.errors import MissingPredecessorError, UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from amt_pipeline.transcription.transcribe import TranscriptionConfig
 
 MODELS_VARIABLE = "AMT_MODELS"
@@ -70,23 +72,38 @@ def score(
     tolerance: Annotated[float, typer.Option(help="Onset tolerance in seconds.")] = 0.05,
     offsets: Annotated[bool, typer.Option(help="Score offsets too (real ones needed).")] = False,
 ) -> None:
-    """Score note files against the truth, onset only, as mir_eval does."""
+    """Score note files against the truth, onset only, as mir_eval does.
+
+    Files that cannot be scored are named and do not stop the others; the exit code is then 1.
+    """
     from amt_pipeline.core.files import write_json
     from amt_pipeline.transcription.folder_scoring import folder_score_json, score_folders
 
     result = score_folders(
         results, labels, onset_tolerance_s=tolerance, with_offsets=offsets, workers=None
     )
-    typer.echo(f"{'precision':>9} {'recall':>9} {'f1':>9}  recording")
-    for row in result.pieces.itertuples():
-        typer.echo(f"{row.precision:9.4f} {row.recall:9.4f} {row.f1:9.4f}  {row.recording_id}")
-    mean = [result.summary[f"onset/{name}"] for name in ("precision", "recall", "f1")]
-    typer.echo(f"{mean[0]:9.4f} {mean[1]:9.4f} {mean[2]:9.4f}  mean of {len(result.pieces)}")
+    if result.pieces is not None:
+        _show_scores(result.pieces, result.summary, n_failed=len(result.failures))
     for side, names in (("labels", result.only_results), ("results", result.only_labels)):
         for name in names:
             typer.echo(f"not scored, no match among the {side}: {name}", err=True)
     if json is not None:
         write_json(json, folder_score_json(result))
+    if result.failures:
+        for error in result.failures.values():
+            typer.echo(f"Error: {error}", err=True)
+        n_pairs = result.n_scored + len(result.failures)
+        typer.echo(f"{len(result.failures)} of {n_pairs} pairs not scored, see above", err=True)
+        raise typer.Exit(1)
+
+
+def _show_scores(pieces: pd.DataFrame, summary: dict[str, float], *, n_failed: int) -> None:
+    typer.echo(f"{'precision':>9} {'recall':>9} {'f1':>9}  recording")
+    for row in pieces.itertuples():
+        typer.echo(f"{row.precision:9.4f} {row.recall:9.4f} {row.f1:9.4f}  {row.recording_id}")
+    mean = [summary[f"onset/{name}"] for name in ("precision", "recall", "f1")]
+    of = f" of {len(pieces) + n_failed}" if n_failed else ""  # else it would pass for that of all
+    typer.echo(f"{mean[0]:9.4f} {mean[1]:9.4f} {mean[2]:9.4f}  mean of {len(pieces)}{of}")
 
 
 @command("rank")

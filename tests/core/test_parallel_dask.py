@@ -223,6 +223,89 @@ def test_without_an_address_a_cluster_is_started_here() -> None:
     assert place != str(os.getpid())
 
 
+LOCAL_RUN = """
+import logging, time
+from amt_pipeline.core.parallel import ParallelConfig, map_items
+
+logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")  # of workers too
+
+# As with torch in it, the interpreter of the worker takes long to be taken down.
+SLOW = '''
+import sys
+class Slow:
+    def __del__(self, sleep=time.sleep):
+        sleep(30)
+sys.slow = Slow()
+'''
+
+if __name__ == "__main__":
+    here = ParallelConfig(backend="dask", workers=1)
+    print(*map_items(exec, [SLOW], label="x", parallel=here))
+"""
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_cluster_started_here_is_quiet_and_its_workers_end_by_themselves(
+    wanted: bool, tmp_path: Path
+) -> None:
+    script = tmp_path / "local.py"
+    script.write_text(LOCAL_RUN)
+    environment = {name: value for name, value in os.environ.items() if "DASK" not in name}
+    if wanted:
+        environment["DASK_LOGGING__DISTRIBUTED"] = "info"
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith(", None)\n")
+    assert "killing" not in done.stderr
+    for line in ("distributed.scheduler: ", "distributed.worker: "):
+        assert (line in done.stderr) is wanted
+    assert ("distributed" in done.stderr) is wanted
+
+
+INTERRUPTED_RUN = """
+import logging, os, signal, sys
+from amt_pipeline.core.parallel import ParallelConfig, map_items
+
+logging.basicConfig(level=logging.INFO)
+
+if __name__ == "__main__":
+    here = ParallelConfig(backend="dask", workers=1)
+    import distributed
+    print("begin", flush=True)
+    try:
+        list(map_items(os.system, [f"touch {sys.argv[1]}; sleep 1"], label="x", parallel=here))
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_ctrl_c_ends_the_cluster_started_here_without_a_traceback(
+    early: bool, tmp_path: Path
+) -> None:
+    script, begun = tmp_path / "local.py", tmp_path / "begun"
+    script.write_text(INTERRUPTED_RUN)
+    with subprocess.Popen(
+        [sys.executable, script, begun],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while not (early or begun.exists()):
+            assert process.poll() is None
+            threading.Event().wait(0.05)
+        if early:  # while it starts
+            assert process.stdout.readline() == "begin\n"
+            threading.Event().wait(0.7)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to workers too
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "interrupted\n" if early else "begin\ninterrupted\n")
+    assert "Traceback" not in err
+    assert "distributed" not in err
+
+
 def test_without_dask_its_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigError, match=r'needs Dask. Run `pip install "amt_pipeline\[dask\]"`'):

@@ -75,6 +75,7 @@ def read_note_text(data: bytes) -> None:
     put("sound/a.txt", note_text_seeds()[0])
     for one, two in (("given", "sound"), ("sound", "given"), ("given", "given")):
         score = score_folders(one, two, with_offsets=True)
+        require(not score.failures, "what can be read can be scored")
         numbers = score.pieces[["precision", "recall", "f1"]].to_numpy(float)
         require(((numbers >= 0) & (numbers <= 1)).all(), "scores within 0 and 1")
         json.dumps(folder_score_json(score), allow_nan=False)

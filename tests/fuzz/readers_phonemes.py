@@ -191,6 +191,7 @@ def read_classes(data: bytes) -> None:
     require([classes.find(name) for name in classes.names] == [*range(len(classes))], "names")
 
 
+@cache
 def _label_pack() -> dict[str, bytes]:
     from amt_pipeline.phonemes.label_store import LabelPart, write_label_pack
 

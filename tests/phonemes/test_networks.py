@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.phonemes.models import ModelConfig
 from amt_pipeline.phonemes.networks import WindowLstm, build_network
-from amt_pipeline.ranking.several import SeveralNetworks
+from amt_pipeline.training.several import SeveralNetworks
 
 BINS, CLASSES, WINDOW = 39, 41, 7
 KINDS = ("mlp", "lstm_window", "lstm_utterance")

@@ -165,6 +165,43 @@ def test_record_of_parts_that_do_not_belong_together_is_refused(
     assert (root / REPORTS / "record.json").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("spoil", "task"), [(spoil_choice, "pitch"), (spoil_old_choice, "onset"), (None, None)]
+)
+def test_choice_of_an_earlier_training_is_used_and_named(
+    spoil: Callable[[Path], None] | None,
+    task: str | None,
+    open_session: Open,
+    copy_of_run: Copy,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    root = copy_of_run(*INGESTED, "06_models")
+    if spoil is not None:
+        spoil(root)
+    run_node(open_session, root, "tune_joint_thresholds")
+    lines = [line for line in caplog.messages if "earlier training run" in line]
+    assert len(lines) == (task is not None)
+    for line in lines:
+        assert line.startswith(f"{str(task).capitalize()} network: the chosen checkpoint (step ")
+        assert str(root / "06_models" / str(task) / "training.json") in line
+        assert line.endswith(f"`kedro run --pipelines rank_{task}`")
+
+
+@pytest.mark.parametrize(("content", "warned"), [(None, False), ("{", True), ("[]", True)])
+def test_chosen_model_needs_no_training_beside_it(
+    content: str | None,
+    warned: bool,
+    open_session: Open,
+    copy_of_run: Copy,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    root = copy_of_run(*INGESTED, "06_models")
+    result = root / "06_models" / "onset" / "training.json"
+    result.unlink() if content is None else result.write_text(content)
+    run_node(open_session, root, "tune_joint_thresholds")
+    assert ("Onset network: the chosen checkpoint" in caplog.text) is warned
+
+
 def test_history_shows_settings_of_every_stage(run_pipeline: Run, copy_of_run: Copy) -> None:
     root = copy_of_run("01_raw", *INGESTED, "06_models", "07_model_output", "08_reporting")
     settings = read(root / REPORTS / "record.json")["hyper_parameters"]

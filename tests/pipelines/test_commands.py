@@ -109,6 +109,29 @@ def test_score_agrees_with_the_pipeline(whole_run: Path, tmp_path: Path) -> None
     assert f"{summary['onset/f1']:.4f}" in out
 
 
+def test_score_names_every_file_it_cannot_read(tmp_path: Path) -> None:
+    good, bad = "0.5\t1.0\t60\n", "0.5\tsoon\t60\n"
+    for name, result, label in (("a", good, good), ("b", bad, good), ("c", good, bad)):
+        for folder, text in (("notes", result), ("labels", label)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{name}.txt").write_text(text)
+    file = tmp_path / "scores.json"
+    score = ("score", "-r", tmp_path / "notes", "-l", tmp_path / "labels", "--json", file)
+    code, out, err = amt(*score)
+    assert code == 1
+    assert out.splitlines()[-1] == "   1.0000    1.0000    1.0000  mean of 1 of 3"
+    mend = "line 1: 'soon' is not a number. Correct that line, or leave the file out"
+    assert [line for line in err.splitlines() if line.startswith("Error: ")] == [
+        f"Error: {tmp_path / 'notes' / 'b.txt'}, {mend}",
+        f"Error: {tmp_path / 'labels' / 'c.txt'}, {mend}",
+    ]
+    assert err.splitlines()[-1] == "2 of 3 pairs not scored, see above"
+    assert [row["recording_id"] for row in json.loads(file.read_text())["failed"]] == ["b", "c"]
+    (tmp_path / "notes" / "a.txt").write_text(bad)
+    code, out, err = amt(*score)
+    assert (code, out, "3 of 3 pairs not scored" in err) == (1, "", True)
+
+
 def test_rank_writes_table_and_picture(whole_run: Path, tmp_path: Path) -> None:
     events = whole_run / "06_models/onset/events"
     code, out, _ = amt("rank", events, "--tag", "train/f1", "-o", tmp_path)

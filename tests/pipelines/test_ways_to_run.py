@@ -147,7 +147,7 @@ def test_missing_predecessor_is_named(
 ) -> None:
     with pytest.raises(MissingPredecessorError) as missing:
         run_pipeline(name, copy_of_run(*layers))
-    assert f"--pipelines {before} --params data_root=" in missing.value.remedy
+    assert f"--pipelines {before}` first" in missing.value.remedy
 
 
 def test_wrong_parameter_stops_before_anything_runs(run_pipeline: Run, tmp_path: Path) -> None:

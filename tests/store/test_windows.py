@@ -77,12 +77,15 @@ def test_repeated_edges_are_clipped_frame_numbers(
         np.testing.assert_array_equal(window, np.broadcast_to(expected, window.shape))
 
 
-@pytest.mark.parametrize(("first", "count"), [(0, 20), (0, 12), (3, 9), (11, 3), (13, 7), (5, 0)])
-def test_frames_of_all_recordings_in_a_row(reader: WindowReader, first: int, count: int) -> None:
-    whole = np.concatenate([reader.store.frames(name) for name in reader.recording_ids])
-    rows = np.empty((count, 8, 2), np.float16)
-    reader.read_rows(first, rows)
-    np.testing.assert_array_equal(rows, whole[first : first + count])
+def test_stretches_are_read_into_their_rows(reader: WindowReader) -> None:
+    rows = np.full((3, 4, 8, 2), -1, np.float16)
+    table = [[3, 1, 4, 2], [2, 0, 0, 0], [0, 11, 12, 11], [1, 0, 1, 7]]
+    reader.read(*np.array(table).T, rows)
+    flat = rows.reshape(12, 8, 2)
+    for recording, low, high, into in table:
+        frames = reader.store.frames(reader.recording_ids[recording])[low:high]
+        np.testing.assert_array_equal(flat[into : into + high - low], frames)
+    assert (flat[[0, 1, 5, 6, 8, 9, 10]] == -1).all()
 
 
 @pytest.mark.parametrize("flag", [None, 1 << 30])

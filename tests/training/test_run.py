@@ -138,9 +138,30 @@ def test_remedy_names_the_setting_as_it_is_typed(run: Path) -> None:
 
 def test_a_finished_run_is_found_as_it_is(finished: Path) -> None:
     assert find(finished) == finished / "step-0000030"
-    assert find(finished, restart=True) == finished / "step-0000030"
     assert find(finished, steps=60) == finished / "step-0000030"
     assert read_json(finished / RESULT_FILE) == {"steps": 30}
+
+
+@pytest.mark.parametrize(
+    ("steps", "outcome"), [(30, "nothing is trained"), (60, "training goes on from step 30")]
+)
+def test_restart_keeps_a_finished_run_and_says_so(
+    finished: Path, steps: int, outcome: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = names(finished)
+    with caplog.at_level(logging.WARNING):
+        assert find(finished, steps=steps) == finished / "step-0000030"
+        assert caplog.messages == []
+        assert find(finished, IDENTITY, steps, restart=True) == finished / "step-0000030"
+    (line,) = caplog.messages
+    assert "finished run with these settings, which training.restart=true does not set" in line
+    assert outcome in line
+    assert "give another training.seed" in line
+    assert names(finished) == before
+    # What the line proposes does repeat the run, and nothing is lost.
+    (finished / RESULT_FILE).unlink()
+    assert find(finished, steps=steps, restart=True) is None
+    assert names(finished / "previous" / "001") == sorted({*before} - {"best", RESULT_FILE})
 
 
 def test_a_finished_run_with_other_settings_is_set_aside(

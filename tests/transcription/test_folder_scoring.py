@@ -86,8 +86,9 @@ def test_a_missing_folder_is_named(folders, tmp_path):
 def test_two_files_of_one_name_are_ambiguous(folders):
     write_res(folders[0] / "a.tsv", TRUTH)
     write_res(folders[0] / "a.txt", TRUTH)
-    with pytest.raises(UserError, match="only one can count"):
-        score_folders(*folders)
+    result = score_folders(*folders)
+    assert "only one can count" in str(result.failures["a"])
+    assert result.pieces["recording_id"].tolist() == ["b"]
 
 
 def test_of_a_text_and_a_midi_side_by_side_the_text_counts(tmp_path):
@@ -97,7 +98,26 @@ def test_of_a_text_and_a_midi_side_by_side_the_text_counts(tmp_path):
     assert score_folders(tmp_path / "res", tmp_path / "labels").summary["onset/f1"] == 1.0
 
 
-def test_a_broken_file_is_named(folders):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_broken_files_are_named_and_do_not_stop_the_others(folders, workers):
     (folders[0] / "a.res").write_text("0.5\tsoon\t60\n")
-    with pytest.raises(UserError, match=r"a\.res"):
-        score_folders(*folders)
+    (folders[0] / "missed.res").write_text("what?\n")
+    result = score_folders(*folders, workers=workers)
+    assert result.pieces["recording_id"].tolist() == ["b"]
+    assert result.summary["onset/f1"] == 0.5
+    assert list(result.failures) == ["a", "missed"]
+    assert folder_score_json(result)["failed"][0] == {
+        "recording_id": "a",
+        "file": f"{folders[0] / 'a.res'}, line 1",
+        "reason": "'soon' is not a number",
+        "remedy": "Correct that line, or leave the file out",
+    }
+
+
+def test_where_no_pair_can_be_scored_there_is_no_mean(folders):
+    for name in "ab":
+        (folders[0] / f"{name}.res").write_text("what?\n")
+    result = score_folders(*folders)
+    assert (result.pieces, result.summary, result.n_scored) == (None, {}, 0)
+    value = folder_score_json(result)
+    assert (value["pieces"], value["mean"], len(value["failed"])) == ([], {}, 2)

@@ -75,6 +75,24 @@ def test_split_is_transcribed_in_its_order(split: Callable[..., Any], tmp_path: 
     assert split([]).index() == {"recordings": [], "failed": {}}
 
 
+def test_log_tells_new_work_from_old(
+    split: Callable[..., Any], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level("INFO", "amt_pipeline.transcription.run")
+    split(["piece-3"])
+    split()
+    split()
+    with pytest.raises(StoreError):
+        split([*PIECES, "nobody"])
+    counts = [line.removeprefix(f"{tmp_path / 'out'}: ") for line in caplog.messages]
+    assert counts[:3] == [
+        "1 recordings transcribed, 0 up to date",
+        "1 recordings transcribed, 1 up to date",
+        "0 recordings transcribed, 2 up to date",
+    ]
+    assert counts[-1] == "0 recordings transcribed, 2 up to date, 1 failed"
+
+
 def test_split_must_be_whole(split: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"nobody\.npy: is not in the store"):
         split(["piece-3", "nobody"])

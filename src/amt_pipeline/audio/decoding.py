@@ -75,6 +75,11 @@ def open_audio(path: Path) -> soundfile.SoundFile:
 def decoded_blocks(path: Path, stream: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
     """Yield a file's samples as float32 blocks `[n, source channels]` until it ends.
 
+    Of a damaged MP3 libmpg123 writes raw lines to stderr. libsndfile has no switch for that, and
+    file descriptor 2 is left alone: it is the whole process's, so what other threads log and what
+    processes started meanwhile say would go astray with them, and so would the report of a crash in
+    the decoder.
+
     Raises:
         AudioError: Decoding stopped inside the file.
     """

@@ -37,18 +37,12 @@ def connected(scheduler: str | None, workers: int, wait_s: float) -> Iterator[tu
         raise ConfigError(
             "parallel.backend=dask", "needs Dask", 'Run `pip install "amt_pipeline[dask]"`'
         ) from error
-    # Neither has types.
-    make_client: Any = distributed.Client
-    make_cluster: Any = distributed.LocalCluster
-    with ExitStack() as stack:
+    from amt_pipeline.core.dask_local import local_cluster, quiet_logs
+
+    make_client: Any = distributed.Client  # has no types
+    with quiet_logs(), ExitStack() as stack:
         if scheduler is None:
-            # No limit of memory, as with loky: where it ends is the system's matter.
-            cluster = make_cluster(
-                n_workers=workers, threads_per_worker=1, processes=True, protocol="tcp://",
-                host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0,
-                silence_logs=logging.ERROR,
-            )  # fmt: skip
-            address = stack.enter_context(cluster).scheduler_address
+            address = stack.enter_context(local_cluster(workers))
         else:
             address = resolve_address(scheduler)
         # It shows a traceback when a scheduler goes; that is said in our words.

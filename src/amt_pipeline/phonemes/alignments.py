@@ -35,7 +35,7 @@ NOTABLE_GAP_S = 0.5
 _COLUMNS = ("start_s", "end_s", "phone")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Alignment:
     """The phones of one utterance.
 

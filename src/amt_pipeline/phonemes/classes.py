@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from amt_pipeline.core.errors import CorpusError
 from amt_pipeline.phonemes.text_files import read_lines
+from amt_pipeline.store.manifest import file_exists
 
 SILENCE, NOISE = "SIL", "SPN"
 PHONES = (
@@ -119,7 +120,7 @@ def read_classes(root: Path) -> PhoneClasses:
         CorpusError: The file cannot be read, or does not number its names from 0 without gaps.
     """
     path = root / CLASSES_FILE
-    if not path.is_file():
+    if not file_exists(path):
         return ARPABET
     names: dict[int, str] = {}
     for line in read_lines(path):

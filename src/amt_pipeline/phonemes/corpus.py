@@ -12,7 +12,8 @@ from amt_pipeline.core.errors import CorpusError
 from amt_pipeline.phonemes.config import Layout, LibrispeechConfig
 from amt_pipeline.phonemes.libriphone import TRAIN_LIST, read_libriphone
 from amt_pipeline.phonemes.librispeech import find_subsets, read_librispeech
-from amt_pipeline.phonemes.utterances import CorpusReading
+from amt_pipeline.phonemes.utterances import CorpusReading, folder_exists
+from amt_pipeline.store.manifest import file_exists
 
 EXPECTED = (
     f"Expected the course's files ({TRAIN_LIST}, feat/train, ...) or LibriSpeech's "
@@ -50,23 +51,23 @@ def find_layout(root: Path) -> Layout:
     if layout is not None:
         return layout
     try:
-        inside = [path for path in sorted(root.iterdir()) if path.is_dir() and _layout_of(path)]
-        is_empty = not any(root.iterdir())
+        entries = sorted(root.iterdir())
     except OSError as error:
         raise CorpusError(root, f"cannot be listed ({error.strerror or error})") from error
+    inside = [path for path in entries if folder_exists(path) and _layout_of(path)]
     if inside:
         problem = f"has no {TRAIN_LIST} and no subset of LibriSpeech"
         raise CorpusError(root, problem, f"It is one folder deeper: {inside[0]}")
-    raise CorpusError(root, "the folder is empty" if is_empty else "has neither layout", EXPECTED)
+    raise CorpusError(root, "has neither layout" if entries else "the folder is empty", EXPECTED)
 
 
 def _layout_of(root: Path) -> Layout | None:
-    if (root / TRAIN_LIST).is_file():
+    if file_exists(root / TRAIN_LIST):
         return "libriphone"
     return "librispeech" if find_subsets(root) else None
 
 
 def _require_folder(root: Path) -> None:
-    if not root.is_dir():
-        problem = "is a file, not a corpus folder" if root.exists() else "no such folder"
+    if not folder_exists(root):
+        problem = "is a file, not a corpus folder" if file_exists(root) else "no such folder"
         raise CorpusError(root, problem, EXPECTED)

@@ -95,7 +95,7 @@ class IngestedPack:
     reused: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Made:
     frames: npt.NDArray[np.float32]
     content_sha256: str

@@ -24,7 +24,7 @@ from amt_pipeline.core.files import TEMPORARY_PREFIX, atomic_path, read_json, wr
 AGAIN = "Run the ingest pipeline again; it redoes only what is missing"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelPart:
     """Labels of one utterance.
 

@@ -32,13 +32,14 @@ from amt_pipeline.phonemes.utterances import (
     refuse_missing,
     speaker_and_chapter,
 )
+from amt_pipeline.store.manifest import file_exists
 
 TRAIN_LIST, TEST_LIST = "train_split.txt", "test_split.txt"
 TRAIN_LABELS, TEST_LABELS = "train_labels.txt", "test_labels.txt"
 Failures = list[tuple[str, CorpusError]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelLine:
     """The labels of one utterance, or what is wrong with them.
 
@@ -74,7 +75,7 @@ def read_libriphone(root: Path, config: LibrispeechConfig) -> CorpusReading:
         train, [speaker_and_chapter(name)[0] for name in train], config.split
     )
     labels = read_label_list(root / TRAIN_LABELS, classes)
-    has_test_labels = (root / TEST_LABELS).exists()
+    has_test_labels = file_exists(root / TEST_LABELS)
     test_labels = read_label_list(root / TEST_LABELS, classes) if has_test_labels else None
     parts = (
         _read_part(root, "train", train, split, labels),

@@ -27,6 +27,7 @@ from amt_pipeline.phonemes.utterances import (
     SAFE_ID,
     CorpusReading,
     Utterance,
+    folder_exists,
     name_some,
     refuse_missing,
     speaker_and_chapter,
@@ -197,7 +198,7 @@ def _alignment_files(root: Path, folder: str | None, tree: _Tree) -> dict[str, P
         CorpusError: The folder is not there, or an utterance has several.
     """
     place = root / Path(folder).expanduser() if folder else root / ALIGNMENTS
-    if folder and not place.is_dir():
+    if folder and not folder_exists(place):
         raise CorpusError(place, "no such folder", "Correct librispeech.alignments")
     found: dict[str, list[Path]] = {} if folder else tree.alignments
     for parent, folders, names in os.walk(place):
@@ -230,19 +231,24 @@ def _warnings(
         yield f"{len(unlabelled)} test utterances have no alignment: {name_some(unlabelled)}"
 
 
-def _entries(folder: Path) -> list[Path]:
+def _listing(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders and the files in a folder, by name, without hidden ones."""
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        with os.scandir(folder) as entries:
+            found = sorted((e.name, e.is_dir()) for e in entries if not e.name.startswith("."))
     except OSError as error:
-        raise CorpusError(folder, f"cannot be listed ({error.strerror or error})") from error
+        problem = f"cannot be listed ({error.strerror or error})"
+        raise CorpusError(folder, problem, "Check its permissions") from error
+    folders = [folder / name for name, is_folder in found if is_folder]
+    return folders, [folder / name for name, is_folder in found if not is_folder]
 
 
 def _folders(folder: Path) -> list[Path]:
-    return [path for path in _entries(folder) if path.is_dir()]
+    return _listing(folder)[0]
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in _entries(folder) if not path.is_dir()]
+    return _listing(folder)[1]
 
 
 def _holds_flac(speaker: Path) -> bool:

@@ -127,6 +127,7 @@ class UtteranceLstm(nn.Module):
             n_frames: int64 [batch], frames of each utterance, up to `time`.
         """
         batch, time, _ = frames.shape
+        n_frames = n_frames.to(frames.device)
         steps = -(-time // self.step_frames)
         hidden = functional.pad(
             self._enter(frames, n_frames), (0, 0, 0, steps * self.step_frames - time)

@@ -1,7 +1,7 @@
 """Parameters of the phoneme family: presets, overrides, and what they resolve to.
 
-`phoneme_presets` holds complete settings by size and level; the blocks `phoneme_features` and `phoneme` hold
-only what is overridden. Resolving merges the two and checks the result.
+`phoneme_presets` holds complete settings by size and level; the blocks `phoneme_features` and
+`phoneme` hold only what is overridden. Resolving merges the two and checks the result.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from amt_pipeline.core.errors import CorpusError
-from amt_pipeline.core.hashing import file_sha256
+from amt_pipeline.core.hashing import file_sha256, value_sha256
 from amt_pipeline.phonemes.classes import PhoneClasses
 from amt_pipeline.phonemes.label_store import LabelEntry
 from amt_pipeline.phonemes.utterances import Utterance
@@ -32,7 +32,7 @@ class SourceFacts(BaseModel):
     content_sha256: str
     source_sha256: list[str]
     stamp: list[list[int]]
-    label_key: list[str]
+    label_key: str
     n_frames: int
     duration_s: float
     warnings: list[str]
@@ -83,7 +83,12 @@ def source_hashes(one: Utterance) -> list[str]:
     return hashes
 
 
-def label_key(one: Utterance, classes: PhoneClasses) -> list[str]:
-    """Return what decides the labels, beside the files: the listed classes, and their names."""
-    listed = "" if one.classes is None else hashlib.sha256(one.classes.data).hexdigest()
-    return [listed, *(classes.names if one.alignment_path else ())]
+def label_key(one: Utterance, classes: PhoneClasses) -> str:
+    """Return a hash of what decides the labels, beside the files; empty where there are none.
+
+    That is the classes where they are listed, and the names of the classes where an alignment
+    names them.
+    """
+    if one.classes is not None:
+        return hashlib.sha256(one.classes.data).hexdigest()
+    return value_sha256(classes.names) if one.alignment_path else ""

@@ -21,7 +21,7 @@ SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _LIBRISPEECH_ID = re.compile(r"(?P<speaker>[A-Za-z0-9]+)-(?P<chapter>[A-Za-z0-9]+)-[A-Za-z0-9]+")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Utterance:
     """One utterance and where its parts are.
 
@@ -123,6 +123,14 @@ def refuse_missing(where: Path, missing: Sequence[tuple[str, CorpusError]], n_al
         f"{len({name for name, _ in missing})} of {n_all} utterances lack a part: {names}",
         "Restore them, or go on without them: librispeech.missing=quarantine",
     )
+
+
+def folder_exists(path: Path) -> bool:
+    """Tell whether a folder is there; one that cannot be looked at (no permission) is not."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def name_some(names: Iterable[str]) -> str:

@@ -6,8 +6,10 @@ have the names of `TASK_INPUTS`; `TASKS` says which datasets and parameters thes
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.pipeline import Pipeline
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from amt_pipeline.phonemes.tasks import PhonemeTask
     from amt_pipeline.transcription.parameters import ResolvedTask
     from amt_pipeline.transcription.tasks import FrameTask
+
+logger = logging.getLogger(__name__)
 
 TASK_INPUTS = {
     "preset": "params:preset",
@@ -138,3 +142,35 @@ def training_key(training: dict[str, Any]) -> str:
     settings = {name: value for name, value in own.items() if name not in NOT_IDENTITY}
     config = {**training["config"], "training": settings}
     return value_sha256([config, training["fingerprint"], training["checkpoints"]])
+
+
+def warn_of_former_training(best: dict[str, Any], folder: Path) -> None:
+    """Say it in the log if a chosen checkpoint is not of the training that lies in its folder.
+
+    It is used all the same: the chosen one stays in use until a ranking replaces it. Where no
+    training lies (a model that was copied from elsewhere) there is nothing to say.
+
+    Args:
+        best: What the ranking says of the checkpoint that it chose.
+        folder: Of the task, with the result of its latest training.
+    """
+    from amt_pipeline.training.run import RESULT_FILE
+
+    result = folder / RESULT_FILE
+    if result.is_file() and _key_in(result) != best.get("training"):
+        logger.warning(
+            "%s network: the chosen checkpoint (step %d) comes from an earlier training run than "
+            "the one in %s; to use the latest, choose anew with `kedro run --pipelines rank_%s`",
+            best["task"].capitalize(), best["step"], result, best["task"],
+        )  # fmt: skip
+
+
+def _key_in(result: Path) -> str | None:
+    """Return the key of a training's result, or None: one that is damaged is no reason to stop."""
+    from amt_pipeline.core.errors import UserError
+    from amt_pipeline.core.files import read_json
+
+    try:
+        return training_key(read_json(result))
+    except (UserError, KeyError, TypeError, AttributeError):
+        return None

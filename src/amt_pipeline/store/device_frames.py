@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from amt_pipeline.core.progress import Progress
+from amt_pipeline.store.memory_frames import MemoryFrames, row_numbers
 from amt_pipeline.store.windows import Edges, WindowReader, Windows
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-Integers = npt.NDArray[np.int64]
 
 BLOCK_FRAMES = 8192
 """Frames per transfer: 12 MB of the reference's features."""
@@ -50,97 +48,60 @@ class DeviceFrames:
     """Gathers windows of recordings whose frames lie on a device; see `FrameSource`.
 
     Args:
-        reader: Whose recordings; read once, from the first to the last.
+        reader: Whose recordings; read once, from the first to the last, or on the CPU as
+            `MemoryFrames` does.
         device: Where the frames go.
 
     Raises:
-        StoreError: A recording is damaged, or was ingested again meanwhile.
+        StoreError: A recording is damaged, or was ingested again meanwhile; on the CPU `gather`
+            raises it.
         torch.OutOfMemoryError: They do not fit.
     """
 
     def __init__(self, reader: WindowReader, device: torch.device) -> None:
-        import torch
-
-        spec = reader.store.spec
         self.recording_ids, self.n_frames, self.peak = (
             reader.recording_ids, reader.n_frames, reader.peak,
         )  # fmt: skip
         self.device = device
-        self._shape = (spec.bins, spec.channels)
+        self._memory: MemoryFrames | None = None
+        if device.type == "cpu":
+            self._memory = MemoryFrames(reader)
+        else:
+            self._rows = self._read(reader)
         # Row 0 holds zeros and stands for every frame outside its recording.
-        self._first_row = 1 + np.cumsum(self.n_frames) - self.n_frames
-        rows = int(self.n_frames.sum()) + 1
-        dtype = torch.from_numpy(np.zeros(0, spec.dtype)).dtype
-        self._rows = torch.empty((rows, spec.bins * spec.channels), dtype=dtype, device=device)
-        self._rows[0] = 0
-        self._fill(reader)
+        self._end = 1 + np.cumsum(self.n_frames)
 
     def gather(self, windows: Windows, length: int, context: int, edges: Edges = "zeros") -> Tensor:
         """Return [n, length + 2 context, bins, channels] on the device, as `WindowReader` does."""
         import torch
 
-        first, size = windows.start - context, length + 2 * context
-        if self.device.type == "cpu":
-            return torch.from_numpy(self._stretches(windows.recording, first, size, edges))
-        rows = self._row_numbers(windows.recording, first, size, edges)
+        if self._memory is not None:
+            return torch.from_numpy(self._memory.gather(windows, length, context, edges))
+        end = self._end[windows.recording]
+        begin = end - self.n_frames[windows.recording]
+        first = begin + windows.start - context
+        rows = row_numbers(begin, end, first, length + 2 * context, edges)
         index = torch.from_numpy(rows.reshape(-1)).to(self.device, non_blocking=True)
-        return self._rows.index_select(0, index).reshape(*rows.shape, *self._shape)
+        return self._rows.index_select(0, index).reshape(*rows.shape, *self._rows.shape[1:])
 
-    def _stretches(
-        self,
-        recording: npt.NDArray[np.int64],
-        first: npt.NDArray[np.int64],
-        size: int,
-        edges: Edges,
-    ) -> npt.NDArray[Any]:
-        """Return the frames of windows by copying each as one stretch of memory.
-
-        Small windows take half the time they would take frame by frame. What reaches past the ends
-        of a recording, into its neighbours, is then written anew.
-        """
-        rows: npt.NDArray[Any] = self._rows.numpy()
-        batch = np.empty((len(first), size, rows.shape[1]), rows.dtype)
-        outside = np.ones(len(first), bool)
-        if size <= len(rows):
-            # As items of one type that overlap: numpy copies them twice as fast as rows of numbers.
-            item, places = f"V{size * rows.strides[0]}", len(rows) - size + 1
-            stretches: npt.NDArray[Any] = np.ndarray(
-                (places,), item, rows.data, strides=rows.strides[:1]
-            )
-            begin = self._first_row[recording] + first
-            batch = stretches[np.clip(begin, 0, places - 1)].view(rows.dtype).reshape(batch.shape)
-            outside = (first < 0) | (first + size > self.n_frames[recording])
-        if outside.any():
-            anew = self._row_numbers(recording[outside], first[outside], size, edges)
-            batch[outside] = rows[anew]
-        return batch.reshape(len(first), size, *self._shape)
-
-    def _row_numbers(
-        self,
-        recording: npt.NDArray[np.int64],
-        first: npt.NDArray[np.int64],
-        size: int,
-        edges: Edges,
-    ) -> Integers:
-        """Return [n, size] the row of each frame of windows."""
-        at, last = first[:, None] + np.arange(size), self.n_frames[recording][:, None] - 1
-        if edges == "repeat":
-            at = np.clip(at, 0, np.maximum(last, 0))
-        rows: Integers = np.where(
-            (at >= 0) & (at <= last), self._first_row[recording][:, None] + at, 0
-        )
-        return rows
-
-    def _fill(self, reader: WindowReader) -> None:
-        """Read all frames, in blocks; straight into their place where that is the machine's."""
+    def _read(self, reader: WindowReader) -> Tensor:
+        """Return all frames behind a row of zeros, read in blocks."""
         import torch
 
-        total = int(self.n_frames.sum())
+        spec, total = reader.store.spec, int(self.n_frames.sum())
+        dtype = torch.from_numpy(np.zeros(0, spec.dtype)).dtype
+        rows = torch.empty((total + 1, spec.bins, spec.channels), dtype=dtype, device=self.device)
+        rows[0] = 0
+        end = np.cumsum(self.n_frames)
+        begin = end - self.n_frames
         with Progress(f"Frames to {self.device}", total, "frame") as progress:
             for first in range(0, total, BLOCK_FRAMES):
-                rows = self._rows[1 + first : 1 + min(first + BLOCK_FRAMES, total)]
-                block = rows if rows.device.type == "cpu" else torch.empty_like(rows, device="cpu")
-                reader.read_rows(first, block.numpy().reshape(len(block), *self._shape))
-                if block is not rows:
-                    rows.copy_(block)
+                last = min(first + BLOCK_FRAMES, total)
+                touched = np.flatnonzero((end > first) & (begin < last))
+                low = np.maximum(first - begin[touched], 0)
+                high = np.minimum(last, end[touched]) - begin[touched]
+                block = torch.empty((last - first, *rows.shape[1:]), dtype=dtype)
+                reader.read(touched, low, high, begin[touched] + low - first, block.numpy())
+                rows[1 + first : 1 + last].copy_(block)
                 progress.advance(len(block))
+        return rows

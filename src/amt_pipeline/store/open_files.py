@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import weakref
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 from amt_pipeline.core.errors import StoreError
@@ -32,11 +31,17 @@ class OpenFiles:
 
     def __init__(self, store: FrameStore, entries: list[StoreEntry], max_open: int) -> None:
         self._store, self._entries, self.max_open = store, entries, max_open
-        numbers: dict[Path, int] = {}
-        self._file_of = [
-            numbers.setdefault(store.data_path(entry), len(numbers)) for entry in entries
+        # Files are numbered in the order of their first recording.
+        first_entry: dict[tuple[bool, str], StoreEntry] = {}
+        keys = [
+            (True, entry.pack) if isinstance(entry, PackedEntry) else (False, entry.recording_id)
+            for entry in entries
         ]
-        self._paths = list(numbers)
+        for key, entry in zip(keys, entries, strict=True):
+            first_entry.setdefault(key, entry)
+        numbers = {key: number for number, key in enumerate(first_entry)}
+        self._file_of = [numbers[key] for key in keys]
+        self._paths = [store.data_path(entry) for entry in first_entry.values()]
         # By these a file of the same size is known to be the one that the entry speaks of.
         self._marks = [_mark(path.stat()) for path in self._paths]
         self._skipped = [

@@ -148,17 +148,13 @@ class Packs:
         """Return the entry of a recording, None if no pack has it.
 
         Raises:
-            StoreError: Its pack is stale or damaged, or two packs have it. A pack whose index is
-                damaged may have any recording that is nowhere else.
+            StoreError: Its pack is damaged, or two packs have it.
         """
         names = self._pack_of.get(recording_id)
         if names is None or not all(map(self._is_current, names)):
             self._read_all()
             names = self._pack_of.get(recording_id)
         if names is None:
-            for known in self._known.values():
-                if known.error is not None:
-                    raise known.error
             return None
         if len(names) > 1:
             problem = f"holds {recording_id}, which {names[1]} holds too"
@@ -166,6 +162,30 @@ class Packs:
         entry = self._known[names[0]].entries[recording_id]
         require_size(self._paths(names[0])[0], entry.file_bytes)
         return entry
+
+    def sound(self) -> dict[str, PackedEntry]:
+        """Return the recordings that `find` returns, looking at each pack once."""
+        self._read_all()
+        found: dict[str, PackedEntry] = {}
+        for name, known in self._known.items():
+            for entry in known.entries.values():
+                try:
+                    require_size(self._paths(name)[0], entry.file_bytes)
+                except StoreError:
+                    break
+                found.update(known.entries)
+                break
+        twice = [name for name, packs in self._pack_of.items() if len(packs) > 1]
+        for recording_id in twice:
+            found.pop(recording_id, None)
+        return found
+
+    def blame(self) -> UserError | None:
+        """Return what is wrong with a pack whose index cannot be used, None if all can.
+
+        Such a pack may have any recording that is nowhere else.
+        """
+        return next((known.error for known in self._known.values() if known.error), None)
 
     def _is_current(self, name: str) -> bool:
         known = self._known.get(name)
@@ -211,7 +231,7 @@ class Packs:
     def _entries(self, name: str, index: _Index) -> list[PackedEntry]:
         ends = list(accumulate((part.n_frames for part in index.parts), initial=0))
         return [
-            PackedEntry(
+            PackedEntry.model_construct(  # the parts have been checked
                 **dict(part),
                 spec_sha256=index.spec_sha256,
                 file_bytes=index.file_bytes,
@@ -223,10 +243,10 @@ class Packs:
         ]
 
     def _names(self, suffix: str) -> list[str]:
+        if not self.folder.is_dir():  # most stores have none, and then no descriptor is needed
+            return []
         try:
             files = [path.name for path in self.folder.iterdir()]
-        except FileNotFoundError:
-            return []
         except OSError as error:
             raise unreadable(self.folder, error) from error
         return sorted(

@@ -92,7 +92,7 @@ class WindowReader:
     ) -> None:
         self.store = store
         self.recording_ids = list(recording_ids)
-        entries = [store.entry(name) for name in self.recording_ids]
+        entries = store.entries(self.recording_ids)
         self.n_frames = np.array([entry.n_frames for entry in entries], np.int64)
         channels = store.spec.channels
         self.peak = np.array([entry.peak for entry in entries], np.float32).reshape(-1, channels)
@@ -128,33 +128,36 @@ class WindowReader:
         outside = np.flatnonzero(count < size)
         batch[outside] = 0
         into = np.arange(len(windows)) * size + place
-        table = np.stack([windows.recording, low, high, into], axis=1)[count > 0]
-        with self._lock:
-            self._read(table, batch)
+        self.read(windows.recording, low, high, into, batch)
         if edges == "repeat" and len(outside):
             read = place[outside, None], (place + np.maximum(count, 1) - 1)[outside, None]
             batch[outside] = batch[outside[:, None], np.clip(np.arange(size), *read)]
         return batch
 
-    def read_rows(self, first: int, rows: npt.NDArray[Any]) -> None:
-        """Fill rows with the frames of all recordings, laid one behind the other.
+    def read(
+        self,
+        recording: npt.NDArray[np.int64],
+        low: npt.NDArray[np.int64],
+        high: npt.NDArray[np.int64],
+        into: npt.NDArray[np.int64],
+        rows: npt.NDArray[Any],
+    ) -> None:
+        """Read stretches of recordings into memory.
 
         Args:
-            first: Frame, so counted, of the first row.
-            rows: [n, bins, channels] of the store's dtype, in one stretch; there are as many
-                frames from `first` on.
+            recording: `[n]` recordings.
+            low: `[n]` first frame of each stretch.
+            high: `[n]` frame behind its last; where that is `low` nothing is read.
+            into: `[n]` row that its first frame goes to.
+            rows: `[..., bins, channels]` of the store's dtype, in C order; rows are counted over
+                all leading axes. Others stay as they are.
 
         Raises:
             StoreError: A recording is damaged, or was ingested again meanwhile.
         """
-        end = np.cumsum(self.n_frames)
-        begin = end - self.n_frames
-        touched = np.flatnonzero((end > first) & (begin < first + len(rows)) & (self.n_frames > 0))
-        low = np.maximum(first - begin[touched], 0)
-        high = np.minimum(first + len(rows), end[touched]) - begin[touched]
-        into = begin[touched] + low - first
+        table = np.stack([recording, low, high, into], axis=1)[high > low]
         with self._lock:
-            self._read(np.stack([touched, low, high, into], axis=1), rows)
+            self._read(table, rows)
 
     def _read(self, table: npt.NDArray[np.int64], batch: npt.NDArray[Any]) -> None:
         """Read stretches `(recording, low, high, row of frames in the batch)` into a batch."""

@@ -51,7 +51,8 @@ class TrainingConfig(BaseModel):
         resident: Whether the training frames live in the device's memory: `auto` is where that
             pays and they fit, `always` insists, `never` reads them from files. Same batches either
             way.
-        restart: Set an unfinished run aside and begin anew instead of resuming it.
+        restart: Set an unfinished run aside and begin anew instead of resuming it. A finished one
+            with the same settings stays.
         source: Training windows come from the stored `frames`, or from `tfrecords`: the same
             batches, read from the export of these windows.
         records_folder: With `tfrecords`: a folder of records made elsewhere; null is our export.

@@ -51,7 +51,9 @@ def find_resume_point(
     """Return the newest whole checkpoint to go on from, or None to begin anew.
 
     A finished run whose hyper-parameters (or data) differ is set aside and training begins anew; an
-    unfinished one is protected: it is refused, unless `restart` says to set it aside as well.
+    unfinished one is protected: it is refused, unless `restart` says to set it aside as well. A
+    finished run with the same ones stays, also with `restart`: that command given twice must not
+    train for hours a second time.
 
     Args:
         folder: The run's folder.
@@ -73,7 +75,9 @@ def find_resume_point(
     finished = (folder / RESULT_FILE).is_file()
     if state.step > total_steps and not changes:
         changes = [f"steps: {state.step} -> {total_steps}"]
-    if not changes and not (restart and not finished):
+    if not changes and (finished or not restart):
+        if restart:
+            _say_that_it_stays(folder, identity, state.step, total_steps)
         return newest
     if not finished and not restart:
         raise ResumeError(
@@ -98,9 +102,18 @@ def find_resume_point(
     return None
 
 
-def _setting(identity: dict[str, Any]) -> str:
-    """Return the parameter that sets a run aside, as it is typed: with the task's name."""
-    return ".".join([*filter(None, [identity.get("name")]), "training.restart"])
+def _say_that_it_stays(folder: Path, identity: dict[str, Any], step: int, total: int) -> None:
+    outcome = f"training goes on from step {step}" if step < total else "nothing is trained"
+    logger.warning(
+        "%s: holds a finished run with these settings, which %s=true does not set aside: %s. To "
+        "train anew, give another %s; to repeat this run, delete its %s first",
+        folder, _setting(identity), outcome, _setting(identity, "seed"), RESULT_FILE,
+    )  # fmt: skip
+
+
+def _setting(identity: dict[str, Any], name: str = "restart") -> str:
+    """Return a training parameter as it is typed: with the task's name."""
+    return ".".join([*filter(None, [identity.get("name")]), "training", name])
 
 
 def newest_whole_checkpoint(folder: Path) -> Path | None:

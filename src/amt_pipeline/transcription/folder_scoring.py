@@ -12,7 +12,7 @@ from amt_pipeline.core.parallel import ParallelConfig
 from amt_pipeline.core.values import finite_or_none
 from amt_pipeline.transcription.matching import ONSET_TOLERANCE_S
 from amt_pipeline.transcription.note_files import MIDI_SUFFIXES
-from amt_pipeline.transcription.piece_scoring import score_pieces
+from amt_pipeline.transcription.piece_scoring import Piece, score_readable_pieces
 from amt_pipeline.transcription.scoring import summarise
 
 if TYPE_CHECKING:
@@ -26,18 +26,25 @@ class FolderScore:
     """Scores of a folder of results against a folder of labels.
 
     Attributes:
-        pieces: One row per piece; see `summarise`.
-        summary: Means and intervals; see `summarise`.
+        pieces: One row per piece that was scored; see `summarise`. None without any.
+        summary: Means over these, and intervals; see `summarise`.
+        failures: What is wrong with the pieces that could not be scored, by name.
         only_results: Files without a label file, by name.
         only_labels: Label files without a result, by name.
         onset_tolerance_s: Tolerance that was used.
     """
 
-    pieces: pd.DataFrame
+    pieces: pd.DataFrame | None
     summary: dict[str, float]
+    failures: dict[str, UserError]
     only_results: list[str]
     only_labels: list[str]
     onset_tolerance_s: float
+
+    @property
+    def n_scored(self) -> int:
+        """Number of pieces that could be scored."""
+        return 0 if self.pieces is None else len(self.pieces)
 
 
 def score_folders(
@@ -63,8 +70,7 @@ def score_folders(
         seed: Of the bootstrap.
 
     Raises:
-        UserError: A folder is missing; nothing matches; a name occurs twice on one side; or a file
-            cannot be read (a mean over the others would pass for the score of all).
+        UserError: A folder is missing, or nothing matches.
     """
     results, labels = _by_stem(Path(res_dir)), _by_stem(Path(label_dir))
     names = sorted(results.keys() & labels.keys())
@@ -75,26 +81,33 @@ def score_folders(
             f"({len(labels)} note files)",
             "A result piece.res belongs to a label piece.txt or piece.midi",
         )
-    pairs = [(name, _only(labels[name]), _only(results[name])) for name in names]
-    scores = score_pieces(
+    pairs, failures = _pairs(names, labels, results)
+    scores, unreadable = score_readable_pieces(
         pairs,
         onset_tolerance_s=onset_tolerance_s,
         with_offsets=with_offsets,
         parallel=ParallelConfig(workers=workers),
     )
-    table, summary = summarise(scores, seed=seed)
-    only_results = sorted(p.name for n in results.keys() - labels.keys() for p in results[n])
-    only_labels = sorted(p.name for n in labels.keys() - results.keys() for p in labels[n])
-    return FolderScore(table, summary, only_results, only_labels, onset_tolerance_s)
+    table, summary = summarise(scores, seed=seed) if scores else (None, {})
+    return FolderScore(
+        table,
+        summary,
+        dict(sorted({**failures, **unreadable}.items())),
+        sorted(p.name for n in results.keys() - labels.keys() for p in results[n]),
+        sorted(p.name for n in labels.keys() - results.keys() for p in labels[n]),
+        onset_tolerance_s,
+    )
 
 
 def folder_score_json(result: FolderScore) -> dict[str, Any]:
-    """Return a folder score as plain JSON values: pieces, mean, settings, files left over.
+    """Return a folder score as plain JSON: pieces, mean, failures, settings, files left over.
 
     `mean` has precision, recall, f1 with their `_low` and `_high` and, where offsets were scored,
     the same under `mean_with_offsets`. What is not known (an interval over one piece) is null.
+    `failed` lists the pieces that that `mean` lacks, which is empty without any other.
     """
-    pieces = [finite_or_none(row) for row in result.pieces.to_dict(orient="records")]
+    rows = [] if result.pieces is None else result.pieces.to_dict(orient="records")
+    pieces = [finite_or_none(row) for row in rows]
     means: dict[str, dict[str, float]] = {"onset": {}, "onset_offset": {}}
     for key, value in result.summary.items():
         kind, name = key.split("/")
@@ -102,9 +115,27 @@ def folder_score_json(result: FolderScore) -> dict[str, Any]:
     answer: dict[str, Any] = {"pieces": pieces, "mean": finite_or_none(means["onset"])}
     if means["onset_offset"]:
         answer["mean_with_offsets"] = finite_or_none(means["onset_offset"])
+    answer["failed"] = [
+        {"recording_id": name, "file": e.where, "reason": e.problem, "remedy": e.remedy}
+        for name, e in result.failures.items()
+    ]
     answer["settings"] = {"onset_tolerance_s": result.onset_tolerance_s, "pitch": "same key"}
     answer["only_results"], answer["only_labels"] = result.only_results, result.only_labels
     return answer
+
+
+def _pairs(
+    names: list[str], labels: dict[str, list[Path]], results: dict[str, list[Path]]
+) -> tuple[list[Piece], dict[str, UserError]]:
+    """Return which file is scored against which, and why other names have no such pair."""
+    pairs: list[Piece] = []
+    failures: dict[str, UserError] = {}
+    for name in names:
+        try:
+            pairs.append((name, _only(labels[name]), _only(results[name])))
+        except UserError as error:
+            failures[name] = error
+    return pairs, failures
 
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:

@@ -19,6 +19,7 @@ MAX_FILE_BYTES = 4_000_000
 # A delta time has at most four bytes, so 28 bits. mido takes any length, and a run of a million
 # continuation bytes would keep it busy for minutes; text in meta events has no such runs.
 MAX_DELTA_TICKS = (1 << 28) - 1
+INTACT_COPY = "Replace it with an intact copy"
 _ENDLESS_NUMBER = re.compile(rb"[\x80-\xff]{1024}")
 
 
@@ -34,9 +35,11 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
     except FileNotFoundError as error:
         raise MidiError(path, "no such file") from error
     except OSError as error:
-        raise MidiError(path, f"cannot be read ({error.strerror or error})") from error
+        remedy = "Check the file and its permissions"
+        raise MidiError(path, f"cannot be read ({error.strerror or error})", remedy) from error
     if len(data) > max_bytes:
-        raise MidiError(path, f"is larger than {max_bytes / 1e6:g} MB, no piano piece is")
+        problem = f"is larger than {max_bytes / 1e6:g} MB, no piano piece is"
+        raise MidiError(path, problem, "Leave it out")
     return data
 
 
@@ -49,24 +52,23 @@ def parse_midi(path: Path) -> mido.MidiFile:
     import mido
 
     data = read_bounded(path, MAX_FILE_BYTES)
-    remedy = "Replace it with an intact copy"
     if not data:
-        raise MidiError(path, "is empty", remedy)
+        raise MidiError(path, "is empty", INTACT_COPY)
     if not data.startswith(b"MThd"):
-        raise MidiError(path, "is not a MIDI file (no MThd header)", remedy)
+        raise MidiError(path, "is not a MIDI file (no MThd header)", INTACT_COPY)
     if _ENDLESS_NUMBER.search(data):
-        raise MidiError(path, "is damaged (a number of more than 1000 bytes)", remedy)
+        raise MidiError(path, "is damaged (a number of more than 1000 bytes)", INTACT_COPY)
     try:
         midi = mido.MidiFile(file=io.BytesIO(data))
     except EOFError as error:
-        raise MidiError(path, "is cut off: it ends inside a track", remedy) from error
+        raise MidiError(path, "is cut off: it ends inside a track", INTACT_COPY) from error
     except Exception as error:  # mido lets many types escape from damaged events
         reason = textwrap.shorten(str(error) or type(error).__name__, 100, placeholder="...")
-        raise MidiError(path, f"is damaged ({reason})", remedy) from error
+        raise MidiError(path, f"is damaged ({reason})", INTACT_COPY) from error
     if midi.type not in (0, 1):
         raise MidiError(path, f"is of format {midi.type}", "Save it as format 0 or 1")
     if not midi.tracks:
-        raise MidiError(path, "has no tracks", remedy)
+        raise MidiError(path, "has no tracks", INTACT_COPY)
     if midi.ticks_per_beat == 0 or (midi.ticks_per_beat < 0 and not midi.ticks_per_beat & 0xFF):
-        raise MidiError(path, "is damaged (0 ticks per beat)", remedy)
+        raise MidiError(path, "is damaged (0 ticks per beat)", INTACT_COPY)
     return midi

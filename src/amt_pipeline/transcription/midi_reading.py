@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amt_pipeline.core.errors import MidiError
-from amt_pipeline.transcription.midi_parsing import MAX_DELTA_TICKS, parse_midi
+from amt_pipeline.transcription.midi_parsing import INTACT_COPY, MAX_DELTA_TICKS, parse_midi
 from amt_pipeline.transcription.notes import HIGHEST_PITCH, LOWEST_PITCH, Notes
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ def _collect(midi: mido.MidiFile, path: Path) -> _Events:
         tick = 0
         for message in track:
             if message.time > MAX_DELTA_TICKS:
-                raise MidiError(path, f"is damaged (a delta time of over {MAX_DELTA_TICKS} ticks)")
+                problem = f"is damaged (a delta time of over {MAX_DELTA_TICKS} ticks)"
+                raise MidiError(path, problem, INTACT_COPY)
             tick += message.time
             kind = message.type
             if kind == "note_on" and message.velocity > 0:
@@ -135,7 +136,8 @@ def _collect(midi: mido.MidiFile, path: Path) -> _Events:
                 events.pedal.append((tick, message.channel, message.value))
             elif kind == "set_tempo":
                 if message.tempo == 0:
-                    raise MidiError(path, "is damaged (a tempo of 0 microseconds per beat)")
+                    problem = "is damaged (a tempo of 0 microseconds per beat)"
+                    raise MidiError(path, problem, INTACT_COPY)
                 events.tempo.append((tick, message.tempo))
         events.end = max(events.end, tick)
         events.unclosed += sum(map(len, open_notes.values()))

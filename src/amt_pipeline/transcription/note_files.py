@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 MIDI_SUFFIXES = (".mid", ".midi")
 MAX_TIME_S = 1e6
 """Eleven days. Far beyond, notes of some milliseconds have no length in double precision."""
+_MEND = "Correct that line, or leave the file out"
 
 
 def read_notes(path: str | PathLike[str], *, pedal: Pedal = "sustain") -> Notes:
@@ -88,17 +89,19 @@ def _parse_line(path: Path, number: int, fields: list[str]) -> tuple[float, floa
         try:
             values.append(float(field))
         except ValueError as error:
-            raise MidiError(where, f"{field!r} is not a number") from error
+            raise MidiError(where, f"{field!r} is not a number", _MEND) from error
     onset_s, offset_s, pitch = values[:3]
     velocity = values[3] if len(values) > 3 else float(DEFAULT_VELOCITY)
     if not (np.isfinite(onset_s) and np.isfinite(offset_s)):
-        raise MidiError(where, "has a time that is not finite")
+        raise MidiError(where, "has a time that is not finite", _MEND)
     if offset_s > MAX_TIME_S:
-        raise MidiError(where, f"the offset {offset_s:g} s is later than any recording's end")
+        problem = f"the offset {offset_s:g} s is later than any recording's end"
+        raise MidiError(where, problem, _MEND)
     if onset_s < 0:
-        raise MidiError(where, f"the onset {onset_s:g} s is negative")
+        raise MidiError(where, f"the onset {onset_s:g} s is negative", _MEND)
     if offset_s < onset_s:
-        raise MidiError(where, f"the offset {offset_s:g} s lies before the onset {onset_s:g} s")
+        problem = f"the offset {offset_s:g} s lies before the onset {onset_s:g} s"
+        raise MidiError(where, problem, _MEND)
     if not _is_midi_value(pitch):
         raise MidiError(
             where,
@@ -106,7 +109,7 @@ def _parse_line(path: Path, number: int, fields: list[str]) -> tuple[float, floa
             "Pitches are MIDI numbers here (A4 = 69), not Hz; convert by 69 + 12 log2(Hz / 440)",
         )
     if not _is_midi_value(velocity):
-        raise MidiError(where, f"{fields[3]} is not a velocity 0-{HIGHEST_MIDI_VALUE}")
+        raise MidiError(where, f"{fields[3]} is not a velocity 0-{HIGHEST_MIDI_VALUE}", _MEND)
     return onset_s, offset_s, int(pitch), int(velocity)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from amt_pipeline.core.errors import UserError
 from amt_pipeline.core.parallel import LOCAL, Failure, ParallelConfig, map_items
 from amt_pipeline.transcription.matching import ONSET_TOLERANCE_S
 from amt_pipeline.transcription.note_files import MIDI_SUFFIXES, read_notes
@@ -32,7 +33,32 @@ def score_pieces(
     parallel: ParallelConfig = LOCAL,
     shared: Sequence[Path] = (),
 ) -> list[tuple[str, NoteScore]]:
-    """Score transcriptions against the truth.
+    """Score transcriptions against the truth, all of them or none; see `score_readable_pieces`.
+
+    Raises:
+        UserError: A file cannot be read (a mean over the others would pass for the score of all).
+    """
+    scores, failures = score_readable_pieces(
+        pieces,
+        onset_tolerance_s=onset_tolerance_s,
+        with_offsets=with_offsets,
+        parallel=parallel,
+        shared=shared,
+    )
+    for error in failures.values():
+        raise error
+    return scores
+
+
+def score_readable_pieces(
+    pieces: Sequence[Piece],
+    *,
+    onset_tolerance_s: float = ONSET_TOLERANCE_S,
+    with_offsets: bool = False,
+    parallel: ParallelConfig = LOCAL,
+    shared: Sequence[Path] = (),
+) -> tuple[list[tuple[str, NoteScore]], dict[str, UserError]]:
+    """Score transcriptions against the truth, where both files can be read.
 
     Args:
         pieces: What to score; files are note tables (`.parquet`), MIDI or text.
@@ -43,22 +69,25 @@ def score_pieces(
         shared: Folders the files lie in, for a cluster; see `core.parallel.map_items`.
 
     Returns:
-        Name and score, in the order of `pieces` whatever order they finished in.
-
-    Raises:
-        UserError: A file cannot be read (a mean over the others would pass for the score of all).
+        Names and scores, and what is wrong with the others by name; both in the order of `pieces`
+        whatever order they finished in.
     """
     if parallel.workers is None and _estimated_s(pieces) < PROCESSES_PAY_S:
         parallel = parallel.inline()
     score = partial(_score_piece, onset_tolerance_s=onset_tolerance_s, with_offsets=with_offsets)
-    scores: dict[Piece, NoteScore] = {}
+    found: dict[Piece, NoteScore | UserError] = {}
     for piece, outcome in map_items(
         score, pieces, label="Score notes", unit="piece", parallel=parallel, shared=shared
     ):
-        if isinstance(outcome, Failure):
-            raise outcome.error
-        scores[piece] = outcome
-    return [(piece[0], scores[piece]) for piece in pieces]
+        found[piece] = outcome.error if isinstance(outcome, Failure) else outcome
+    scores, failures = [], {}
+    for piece in pieces:
+        result = found[piece]
+        if isinstance(result, UserError):
+            failures[piece[0]] = result
+        else:
+            scores.append((piece[0], result))
+    return scores, failures
 
 
 def _estimated_s(pieces: Sequence[Piece]) -> float:

@@ -36,6 +36,12 @@ class TranscriptionOutcome:
     transcripts: dict[str, Transcript]
     failures: dict[str, UserError]
 
+    def counts(self) -> str:
+        """Return how many were transcribed, up to date and not readable, in words."""
+        done = sum(not transcript.reused for transcript in self.transcripts.values())
+        text = f"{done} recordings transcribed, {len(self.transcripts) - done} up to date"
+        return text + (f", {len(self.failures)} failed" if self.failures else "")
+
     def index(self) -> dict[str, Any]:
         """Return a JSON-able list of what was done."""
         return {
@@ -97,7 +103,7 @@ def transcribe_folder(
     Raises:
         CorpusError: There is no such folder, or no audio in it.
     """
-    outcome = transcribe_files(
+    return transcribe_files(
         audio_files(folder.expanduser()),
         models_folder=models_folder,
         out_folder=out_folder,
@@ -105,8 +111,6 @@ def transcribe_folder(
         config=config,
         parallel=parallel,
     )
-    logger.info("Transcribed %d audio files into %s", len(outcome.transcripts), out_folder)
-    return outcome
 
 
 def transcribe_files(
@@ -139,17 +143,20 @@ def transcribe_files(
 def run_jobs(
     jobs: Sequence[TranscriptionJob], parallel: ParallelConfig = LOCAL
 ) -> TranscriptionOutcome:
-    """Run jobs in processes, or inline where starting processes would cost more than it gains."""
-    transcripts: dict[str, Transcript] = {}
-    failures: dict[str, UserError] = {}
+    """Run jobs in processes, or inline where starting processes would cost more than it gains.
+
+    The log says how many were transcribed, and how many had been already.
+    """
     if jobs:
         parallel = share_of(parallel, jobs[0].config, len(jobs))
-    for folder in {job.out_folder for job in jobs}:
+    out_folders = list(dict.fromkeys(job.out_folder for job in jobs))
+    for folder in out_folders:
         remove_leftovers(folder)  # of runs that were killed: frames of long recordings
     if parallel.is_inline:
         # Alone in its process, a job may have all threads.
         jobs = [replace(job, threads=None) for job in jobs]
-    outcomes = map_items(
+    found: dict[str, Transcript | UserError] = {}
+    for job, result in map_items(
         transcribe_recording,
         jobs,
         label="Transcribe",
@@ -157,20 +164,25 @@ def run_jobs(
         parallel=parallel,
         shared=_folders(jobs),
         sources=list(dict.fromkeys(job.audio_path.parent for job in jobs if job.audio_path)),
-    )
-    for job, outcome in outcomes:
-        if isinstance(outcome, Failure):
-            failures[job.recording_id] = outcome.error
-            logger.warning("Not transcribed: %s", outcome.error)
-            continue
-        transcripts[job.recording_id] = outcome
-        for warning in outcome.warnings:
-            logger.warning("%s: %s", job.audio_path or job.recording_id, warning)
+    ):
+        found[job.recording_id] = result.error if isinstance(result, Failure) else result
+        _say_what_is_odd(job, found[job.recording_id])
     order = [job.recording_id for job in jobs]
-    return TranscriptionOutcome(
-        {name: transcripts[name] for name in order if name in transcripts},
-        {name: failures[name] for name in order if name in failures},
+    outcome = TranscriptionOutcome(
+        {name: done for name in order if isinstance(done := found[name], Transcript)},
+        {name: error for name in order if isinstance(error := found[name], UserError)},
     )
+    if jobs:
+        logger.info("%s: %s", ", ".join(map(str, out_folders)), outcome.counts())
+    return outcome
+
+
+def _say_what_is_odd(job: TranscriptionJob, result: Transcript | UserError) -> None:
+    if isinstance(result, UserError):
+        logger.warning("Not transcribed: %s", result)
+        return
+    for warning in result.warnings:
+        logger.warning("%s: %s", job.audio_path or job.recording_id, warning)
 
 
 def remove_others(out_folder: Path, recordings: Sequence[str]) -> list[str]:

@@ -27,7 +27,7 @@ def open_phoneme_task(
     records_folder: Path | None = None,
     splits: Sequence[str] = ("train", "validation"),
 ) -> tuple[PhonemeTask, ResolvedPhonemeTask]:
-    """Return the task on the ingested corpus, with its settings; utterances without labels left out.
+    """Return the task on the ingested corpus (its labelled utterances), with its settings.
 
     Frames of `splits` are checked to be those of the manifest; that labels are, the store does.
 

@@ -6,6 +6,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from amt_pipeline.pipelines.tasks import warn_of_former_training
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -29,6 +31,8 @@ def tune_joint_thresholds(
 ) -> dict[str, Any]:
     """Return the pair of thresholds with the best note F1 on validation (or those given).
 
+    Networks that were chosen before the latest training are named in the log.
+
     Raises:
         StoreError: Frames or notes were made from other files than the manifest's.
     """
@@ -36,6 +40,8 @@ def tune_joint_thresholds(
     from amt_pipeline.transcription.joint import tune_thresholds
     from amt_pipeline.transcription.model_folder import ModelFolder
 
+    for best in (onset_best, pitch_best):
+        warn_of_former_training(best, models_folder / best["task"])
     logger.info("Networks of steps %d (onset), %d (pitch)", onset_best["step"], pitch_best["step"])
     return tune_thresholds(
         ModelFolder.open(models_folder),
