@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from amt_pipeline.core.errors import CorpusError
-from amt_pipeline.phonemes.classes import ARPABET, CLASSES_FILE, PhoneClasses, read_classes
+from amt_pipeline.phonemes.classes import (
+    ARPABET,
+    CLASSES_FILE,
+    PhoneClasses,
+    by_manner,
+    read_classes,
+)
 
 
 def test_there_are_41_classes_silence_and_noise_first() -> None:
@@ -58,3 +64,11 @@ def test_classes_that_are_no_numbering_are_refused(tmp_path: Path, text: str, pr
     (tmp_path / CLASSES_FILE).write_text(text)
     with pytest.raises(CorpusError, match=problem):
         read_classes(tmp_path)
+
+
+def test_manners_hold_every_class_once():
+    groups = by_manner(ARPABET.names)
+    members = [number for numbers in groups.values() for number in numbers]
+    assert sorted(members) == list(range(41)) and "other" not in groups
+    assert [ARPABET.names[number] for number in groups["nasals"]] == ["M", "N", "NG"]
+    assert by_manner(("x", "sil", "AA")) == {"vowels": [2], "no phone": [1], "other": [0]}

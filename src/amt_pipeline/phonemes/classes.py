@@ -8,7 +8,7 @@ Aligners decorate them: vowels carry a stress digit (`AH0`), Kaldi adds a positi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -79,6 +79,38 @@ class PhoneClasses:
 
 ARPABET = PhoneClasses((SILENCE, NOISE, *PHONES))
 """The 41 classes in the order that `phone_classes.txt` has them where a corpus brings none."""
+
+
+MANNERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "vowels": ("IY", "IH", "EH", "AE", "AA", "AO", "AH", "UH", "UW", "ER"),
+        "diphthongs": ("EY", "AY", "OY", "AW", "OW"),
+        "approximants": ("Y", "W", "R", "L"),
+        "nasals": ("M", "N", "NG"),
+        "fricatives": ("F", "V", "TH", "DH", "S", "Z", "SH", "ZH", "HH"),
+        "affricates": ("CH", "JH"),
+        "stops": ("P", "B", "T", "D", "K", "G"),
+        "no phone": (SILENCE, NOISE),
+    }
+)
+"""The phones of ARPAbet by manner of articulation; vowels from front to back, consonants from the
+lips to the throat with the voiceless one of a pair first. Confusions mostly stay within a group."""
+
+
+def by_manner(names: Sequence[str]) -> dict[str, list[int]]:
+    """Return the numbers of classes by manner of articulation, in the order of `MANNERS`.
+
+    Args:
+        names: Of class 0, 1, ...; those that ARPAbet does not have come last, as "other".
+    """
+    number = {name.upper(): place for place, name in enumerate(names)}
+    groups = {
+        manner: [number[name] for name in members if name in number]
+        for manner, members in MANNERS.items()
+    }
+    known = {place for members in groups.values() for place in members}
+    groups["other"] = [place for place in range(len(names)) if place not in known]
+    return {manner: members for manner, members in groups.items() if members}
 
 
 def read_classes(root: Path) -> PhoneClasses:
