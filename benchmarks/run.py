@@ -28,6 +28,7 @@ BENCHMARKS = (
     "mfcc",
     "feed",
     "context_windows",
+    "phoneme_training",
     "label_runs",
     "gated_pitch",
     "transcribe",

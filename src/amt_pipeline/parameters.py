@@ -16,6 +16,8 @@ from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.core.parallel import ParallelConfig
 from amt_pipeline.phonemes import parameters as phonemes
 from amt_pipeline.phonemes.config import LibrispeechConfig
+from amt_pipeline.phonemes.predict import PredictionConfig
+from amt_pipeline.phonemes.scoring import ScoringConfig as PhonemeScoringConfig
 from amt_pipeline.phonemes.task_config import PhonemeTaskConfig
 from amt_pipeline.ranking.rank import RankingConfig
 from amt_pipeline.transcription.ingest import IngestConfig
@@ -69,6 +71,8 @@ class Parameters(BaseModel):
         phoneme_presets: Complete settings of the phoneme network, by size and level.
         phoneme_features: Overrides of its features.
         phoneme: Overrides of the preset that `phoneme.preset` names.
+        phoneme_predict: How the network is asked.
+        phoneme_scoring: How what it said is scored.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,6 +93,8 @@ class Parameters(BaseModel):
     phoneme_presets: dict[str, dict[str, dict[str, Any]]] = {}
     phoneme_features: dict[str, Any] = {}
     phoneme: dict[str, Any] = {}
+    phoneme_predict: PredictionConfig = PredictionConfig()
+    phoneme_scoring: PhonemeScoringConfig = PhonemeScoringConfig()
 
 
 def check_parameters(values: Mapping[str, Any]) -> None:

@@ -183,6 +183,23 @@ def plotly_layout(title: str = "", **more: Any) -> dict[str, Any]:
     return layout | more
 
 
+def note_image(text: str) -> Figure:
+    """Return a matplotlib figure that says why there is nothing to draw."""
+    figure = new_figure(7.2, 1.2)
+    figure.text(0.02, 0.5, text, fontsize=TITLE_PT, color=INK, va="center", parse_math=False)
+    return figure
+
+
+def note_figure(text: str) -> Any:
+    """Return a plotly figure that says why there is nothing to draw."""
+    import plotly.graph_objects as go
+
+    hidden = {"visible": False}
+    figure = go.Figure()
+    figure.update_layout(**plotly_layout(text, height=160), xaxis=hidden, yaxis=hidden)
+    return figure
+
+
 def save_png(figure: Figure, path: str | PathLike[str]) -> Path:
     """Write a matplotlib figure as PNG, atomically; the same figure gives the same bytes."""
     with atomic_path(path) as temporary:

@@ -1,4 +1,4 @@
-"""Nodes of `predict_phoneme`, `test_phoneme` and `report_phonemes`."""
+"""Nodes of `predict_phoneme` and `test_phoneme`."""
 
 from __future__ import annotations
 
@@ -6,23 +6,63 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from amt_pipeline.pipelines.tasks import warn_of_former_training
+
 if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
 
+PREDICTION_FILE = "prediction.csv"
+"""Class of every frame of the test list, as the course's competition takes it."""
+
 
 def predict_frames(
     best: dict[str, Any],
-    training: dict[str, Any],
     models_folder: Path,
     manifest: pd.DataFrame,
     summary: dict[str, Any],
     frames_folder: Path,
     predictions_folder: Path,
-    settings: dict[str, Any],
+    predict: dict[str, Any],
 ) -> dict[str, Any]:
-    raise NotImplementedError
+    """Predict the test list; return the index of what was predicted.
+
+    A network that was chosen before the latest training, and utterances of the list that are in
+    quarantine, are named in the log.
+
+    Raises:
+        StoreError: Frames were made from other files than the manifest's.
+    """
+    from amt_pipeline.phonemes.predict import PredictionConfig, predict_utterances
+    from amt_pipeline.phonemes.prediction_file import (
+        list_order,
+        shift_warning,
+        write_prediction_file,
+    )
+    from amt_pipeline.pipelines.phonemes.task import check_frames_of
+    from amt_pipeline.store.manifest import Manifest
+    from amt_pipeline.tracking import log_parameters
+
+    warn_of_former_training(best, models_folder / best["task"])
+    config = PredictionConfig.model_validate(predict)
+    log_parameters({"phoneme_predict": config})
+    check_frames_of(Manifest(manifest).split("test"), frames_folder)
+    names = list_order(manifest)
+    outcome = predict_utterances(
+        names,
+        best_folder=models_folder / best["task"] / "best",
+        store_folder=frames_folder,
+        out_folder=predictions_folder,
+        config=config,
+    )
+    path = predictions_folder / PREDICTION_FILE
+    rows = write_prediction_file(path, predictions_folder, names)
+    logger.info("%s: class of %d frames of %d utterances", path, rows, len(names))
+    test_list = summary["test_list"]
+    if warning := shift_warning(test_list["left_out"], test_list["utterances"]):
+        logger.warning("%s: %s", path, warning)
+    return {**outcome.index(), "warning": warning}
 
 
 def score_predictions(
@@ -31,17 +71,60 @@ def score_predictions(
     labels_folder: Path,
     manifest: pd.DataFrame,
     summary: dict[str, Any],
+    scoring: dict[str, Any],
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    raise NotImplementedError
+    """Return scores per utterance and per class, the confusions, and the figures of the test list.
+
+    The summary says too what was scored: the model's key and the corpus.
+    """
+    from amt_pipeline.phonemes import scoring as phonemes
+    from amt_pipeline.store.manifest import Manifest
+
+    corpus = Manifest(manifest)
+    config = phonemes.ScoringConfig.model_validate(scoring)
+    scores = phonemes.score_predictions(
+        predictions_folder, labels_folder, corpus.split("test"), summary, config
+    )
+    found = scores.summary
+    for warning in found["warnings"]:
+        logger.warning("Test list: %s", warning)
+    if found["n_frames"]:
+        logger.info(
+            "%d frames of %d test utterances: accuracy %.4f (95 %% interval by utterance %.4f to "
+            "%.4f), always %s %.4f",
+            found["n_frames"], found["n_utterances"], found["accuracy"], found["accuracy_low"],
+            found["accuracy_high"], found["majority"].get("name"),
+            found["majority"].get("accuracy", float("nan")),
+        )  # fmt: skip
+    about = {"model": predictions["model"], "data": corpus.fingerprint()}
+    return scores.per_utterance, scores.per_class, scores.confusion, {**found, **about}
 
 
 def draw_confusion(confusion: pd.DataFrame) -> tuple[Any, Any]:
-    raise NotImplementedError
+    """Return the confusion matrix, interactive and as an image."""
+    from amt_pipeline.phonemes.classes import by_manner
+    from amt_pipeline.phonemes.confusion import matrix_of
+    from amt_pipeline.reporting.confusion import confusion_figure, confusion_image
+    from amt_pipeline.reporting.style import note_figure, note_image
+
+    matrix, names = matrix_of(confusion)
+    if not matrix.any():
+        return note_figure(NO_LABELS), note_image(NO_LABELS)
+    shown: Any = {"groups": by_manner(names), "title": "Test list: true class and class said"}
+    return confusion_figure(matrix, names, **shown), confusion_image(matrix, names, **shown)
 
 
 def draw_class_scores(class_scores: pd.DataFrame) -> tuple[Any, Any]:
-    raise NotImplementedError
+    """Return the recall of every class, interactive and as an image."""
+    from amt_pipeline.phonemes.classes import by_manner
+    from amt_pipeline.reporting.recalls import recall_figure, recall_image
+    from amt_pipeline.reporting.style import note_figure, note_image
+
+    if not class_scores["frames"].any():
+        return note_figure(NO_LABELS), note_image(NO_LABELS)
+    groups = by_manner(class_scores["name"].astype(str).tolist())
+    shown: Any = {"groups": groups, "title": "Test list: recall of every class"}
+    return recall_figure(class_scores, **shown), recall_image(class_scores, **shown)
 
 
-def write_phoneme_record(**parts: Any) -> tuple[dict[str, Any], str, str]:
-    raise NotImplementedError
+NO_LABELS = "The test list has no labels: nothing was scored"
