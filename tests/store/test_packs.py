@@ -139,6 +139,22 @@ def test_a_recording_twice_is_a_mistake(store: FrameStore) -> None:
     assert store.entry("a").n_frames == 3
 
 
+def test_entries_of_many_recordings_are_those_of_each(store: FrameStore) -> None:
+    store.write_pack("p", parts_of({"a": 3, "b": 4}))
+    store.write_pack("q", parts_of({"c": 5}))
+    store.write("b", frames_of(9), "alone")
+    store.write("d", frames_of(2), "alone")
+    ids = ["c", "a", "d", "b", "a"]
+    assert store.entries(ids) == [store.entry(name) for name in ids]
+    assert store.entry("b").n_frames == 4  # the pack goes first
+    with pytest.raises(StoreError, match=r"lost\.npy: is not in the store"):
+        store.entries(["a", "lost"])
+    (store.folder / "packs" / "q.npy").write_bytes(b"short")
+    assert store.entries(["a", "b"]) == [store.entry("a"), store.entry("b")]
+    with pytest.raises(StoreError, match=r"q\.npy: is damaged: 5 bytes"):
+        store.entries(["a", "c"])
+
+
 def test_packs_of_another_spec_do_not_count(store: FrameStore) -> None:
     store.write_pack("p", parts_of({"a": 3}))
     other = FrameStore.create(store.folder, SPEC.model_copy(update={"delta_axis": "time"}))

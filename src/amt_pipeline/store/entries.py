@@ -71,6 +71,14 @@ def read_index(path: Path, model: type[BaseModel]) -> Any:
         raise
 
 
+def has_size(path: Path, file_bytes: int) -> bool:
+    """Return whether a file is there and has the size that its entry says."""
+    try:
+        return path.stat().st_size == file_bytes
+    except OSError:
+        return False
+
+
 def require_size(path: Path, file_bytes: int) -> None:
     """Refuse a file that has another size than its entry says.
 

@@ -30,7 +30,8 @@ from amt_pipeline.store.entries import (
     unreadable,
 )
 from amt_pipeline.store.frame_file import write_frames
-from amt_pipeline.store.packs import PackPart, Packs
+from amt_pipeline.store.pack_index import PackPart
+from amt_pipeline.store.packs import Packs
 
 __all__ = ["FORMAT", "SPEC_FILE", "FrameStore", "PackPart", "StoreEntry", "write_frames"]
 

@@ -9,13 +9,9 @@ which they are: all recordings of a pack are in the store when its index is.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import accumulate
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from amt_pipeline.core.errors import StoreError, UserError, storage_error
 from amt_pipeline.core.files import TEMPORARY_PREFIX, atomic_path, write_json
@@ -23,55 +19,23 @@ from amt_pipeline.features.spec import AnySpec
 from amt_pipeline.store.entries import (
     INGEST_AGAIN,
     PackedEntry,
-    Peak,
     StoreEntry,
+    has_size,
     read_index,
     require_size,
     unreadable,
 )
 from amt_pipeline.store.frame_file import FrameWriter
+from amt_pipeline.store.pack_index import (
+    IndexedPart,
+    PackIndex,
+    PackPart,
+    append_part,
+    entries_of,
+    read_pack_index,
+)
 
-PACK_FORMAT: Literal[1] = 1
-MAX_HEADER_BYTES = 4096
-"""Of the `.npy` file before its frames; they have 128."""
-
-
-@dataclass(frozen=True)
-class PackPart:
-    """One recording of a pack.
-
-    Attributes:
-        recording_id: Name within the corpus.
-        frames: `[n, bins, channels]`.
-        content_sha256: Hash of the source the frames were made from.
-        extra: JSON-able facts to keep in the entry.
-    """
-
-    recording_id: str
-    frames: npt.NDArray[Any]
-    content_sha256: str
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    recording_id: str
-    n_frames: int = Field(ge=0)
-    peak: Peak
-    content_sha256: str
-    extra: dict[str, Any] = {}
-
-
-class _Index(BaseModel):
-    """The `.json` file of a pack; parts are in the order of their frames, without gaps."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[1] = PACK_FORMAT
-    spec_sha256: str
-    file_bytes: int = Field(ge=0, le=1 << 62)
-    parts: tuple[_Part, ...]
+__all__ = ["PackPart", "Packs"]
 
 
 class Packs:
@@ -92,7 +56,7 @@ class Packs:
     def write(self, name: str, parts: Iterable[PackPart]) -> list[StoreEntry]:
         """Write a pack in the place of that name; see `FrameStore.write_pack`."""
         data_path, index_path = self._paths(name)
-        written: dict[str, _Part] = {}
+        written: dict[str, IndexedPart] = {}
         with atomic_path(data_path) as temporary:
             # The index goes first on a rewrite: without it the old frames no longer count.
             index_path.unlink(missing_ok=True)
@@ -101,29 +65,29 @@ class Packs:
                 for part in parts:
                     if part.recording_id in written:
                         raise StoreError(data_path, f"has {part.recording_id} twice")
-                    written[part.recording_id] = _append(writer, part)
+                    written[part.recording_id] = append_part(writer, part)
                 writer.finish()
-        index = _Index(
+        index = PackIndex(
             spec_sha256=self._spec.sha256,
             file_bytes=data_path.stat().st_size,
             parts=tuple(written.values()),
         )
         write_json(index_path, index.model_dump())
-        return [*self._entries(name, index)]
+        return [*entries_of(name, index)]
 
     def entries(self, name: str) -> list[StoreEntry]:
         """Return the entries of a pack; see `FrameStore.pack_entries`."""
         data_path, index_path = self._paths(name)
         if not index_path.is_file() or not data_path.is_file():
             raise StoreError(data_path, "is not in the store", INGEST_AGAIN)
-        index = self._read_index(name)
+        index = self._index(name)
         require_size(data_path, index.file_bytes)
-        return [*self._entries(name, index)]
+        return [*entries_of(name, index)]
 
     def annotate(self, entry: PackedEntry, extra: Mapping[str, Any]) -> None:
         """Keep other facts beside the frames of a recording; see `FrameStore.annotate`."""
         index_path = self._paths(entry.pack)[1]
-        index: _Index = read_index(index_path, _Index)
+        index: PackIndex = read_index(index_path, PackIndex)
         parts = tuple(
             part.model_copy(update={"extra": dict(extra)})
             if part.recording_id == entry.recording_id
@@ -168,13 +132,9 @@ class Packs:
         self._read_all()
         found: dict[str, PackedEntry] = {}
         for name, known in self._known.items():
-            for entry in known.entries.values():
-                try:
-                    require_size(self._paths(name)[0], entry.file_bytes)
-                except StoreError:
-                    break
-                found.update(known.entries)
-                break
+            entry = next(iter(known.entries.values()), None)
+            if entry is not None and has_size(self._paths(name)[0], entry.file_bytes):
+                found |= known.entries
         twice = [name for name, packs in self._pack_of.items() if len(packs) > 1]
         for recording_id in twice:
             found.pop(recording_id, None)
@@ -206,41 +166,13 @@ class Packs:
     def _read(self, name: str) -> _Known:
         mark = _mark(self._paths(name)[1])
         try:
-            entries = self._entries(name, self._read_index(name))
+            entries = entries_of(name, self._index(name))
         except UserError as error:
             return _Known(mark, {}, error)
         return _Known(mark, {entry.recording_id: entry for entry in entries})
 
-    def _read_index(self, name: str) -> _Index:
-        data_path, index_path = self._paths(name)
-        index: _Index = read_index(index_path, _Index)
-        if index.spec_sha256 != self._spec.sha256:
-            problem = "was made under another feature specification"
-            raise StoreError(data_path, problem, INGEST_AGAIN)
-        n_frames = sum(part.n_frames for part in index.parts)
-        header = index.file_bytes - n_frames * self._spec.frame_bytes
-        ids = {part.recording_id for part in index.parts}
-        if (
-            not 0 < header <= MAX_HEADER_BYTES
-            or len(ids) < len(index.parts)
-            or any(len(part.peak) != self._spec.channels for part in index.parts)
-        ):
-            raise StoreError(index_path, "is not the index of its pack", INGEST_AGAIN)
-        return index
-
-    def _entries(self, name: str, index: _Index) -> list[PackedEntry]:
-        ends = list(accumulate((part.n_frames for part in index.parts), initial=0))
-        return [
-            PackedEntry.model_construct(  # the parts have been checked
-                **dict(part),
-                spec_sha256=index.spec_sha256,
-                file_bytes=index.file_bytes,
-                pack=name,
-                first_frame=first,
-                pack_frames=ends[-1],
-            )
-            for part, first in zip(index.parts, ends, strict=False)
-        ]
+    def _index(self, name: str) -> PackIndex:
+        return read_pack_index(*self._paths(name), self._spec)
 
     def _names(self, suffix: str) -> list[str]:
         if not self.folder.is_dir():  # most stores have none, and then no descriptor is needed
@@ -266,18 +198,6 @@ class _Known:
     mark: tuple[int, ...]
     entries: dict[str, PackedEntry]
     error: UserError | None = None
-
-
-def _append(writer: FrameWriter, part: PackPart) -> _Part:
-    first = writer.n_frames
-    peak = writer.append(part.frames, part.recording_id)
-    return _Part(
-        recording_id=part.recording_id,
-        n_frames=writer.n_frames - first,
-        peak=tuple(map(float, peak)),
-        content_sha256=part.content_sha256,
-        extra=dict(part.extra),
-    )
 
 
 def _mark(path: Path) -> tuple[int, ...]:
