@@ -64,7 +64,8 @@ class MemoryFrames:
         if len(outside):
             at = first.copy()
             at[outside] = 0
-        batch = self._items(size)[at].view(self._dtype).reshape(len(at), size, *self._shape)
+        flat = self._items(size)[at].view(self._dtype)
+        batch: npt.NDArray[Any] = flat.reshape(len(at), size, *self._shape)
         if len(outside):
             limits = begin[outside], end[outside], first[outside]
             batch[outside] = self._by_frames(row_numbers(*limits, size, edges))
@@ -104,8 +105,8 @@ class MemoryFrames:
         self._reader.read(absent, np.zeros_like(count), count, begin, self._rows)
         self._lay_edges(begin, end)
         self._next_row += int(np.sum(count + 2 * self._pad))
-        self._n_unread -= len(absent)
-        self._begin[absent] = begin  # last, for threads that look without the lock
+        self._begin[absent] = begin
+        self._n_unread -= len(absent)  # last: at 0, threads look without the lock
 
     def _lay_edges(self, begin: Integers, end: Integers) -> None:
         around, repeat = np.arange(self._pad), (self._edges == "repeat") & (begin < end)
