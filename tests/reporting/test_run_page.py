@@ -32,7 +32,7 @@ def test_both_forms_hold_every_part_in_order(tmp_path):
     places = [
         html.index(part)
         for part in ("Run 1</h1>", "61.5", "few &lt;speakers&gt;", "Scores</h2>", "Two rows",
-                     "x|y", "data:image/png", "A [figure]", "model.layers = 2")
+                     "x|y", "data:image/png", "A [figure]</figcaption>", "model.layers = 2")
     ]  # fmt: skip
     assert places == sorted(places) and "<tr class=mark>" in html
 
