@@ -227,7 +227,37 @@ def read_label_index(data: bytes) -> None:
     require(len(labels.classes) == int(labels.n_frames[0]) <= 3, "labels of the file")
 
 
+def _predictions() -> dict[str, bytes]:
+    from amt_pipeline.phonemes.probabilities import to_half, write_probabilities
+
+    chances = np.full((N_FRAMES, WIDTH), 0.2, np.float32)
+    write_probabilities(Path("predictions"), "1-2-3", to_half(chances), "key")
+    return {
+        "npy": Path("predictions/probabilities/1-2-3.npy").read_bytes(),
+        "json": Path("predictions/items/1-2-3.json").read_bytes(),
+    }
+
+
+def read_prediction(suffix: str, data: bytes) -> None:
+    from amt_pipeline.phonemes.probabilities import is_current, read_probabilities
+
+    folders = {"npy": "probabilities", "json": "items"}
+    for name, content in (_predictions() | {suffix: data}).items():
+        put(f"predictions/{folders[name]}/1-2-3.{name}", content)
+    require(is_current(Path("predictions"), "1-2-3", "key") in (True, False), "an answer")
+    said = read_probabilities(Path("predictions"), "1-2-3")
+    require(said.dtype == np.float16 and said.ndim == 2, "half precision, frames by classes")
+    require(len(said) == N_FRAMES or suffix == "json", "frames")
+    require(bool(((said >= 0) & (said <= 1)).all()), "probabilities")
+
+
 READERS = {
+    "prediction": Reader(
+        lambda: [_predictions()["npy"]], lambda data: read_prediction("npy", data), BINARY
+    ),
+    "prediction item": Reader(
+        lambda: [_predictions()["json"]], lambda data: read_prediction("json", data), TEXT
+    ),
     "tensor": Reader(tensor_seeds, read_tensor, ZIP),
     "tensor bytes": Reader(tensor_seeds, read_tensor, BINARY),
     "id list": Reader(list_seeds, lambda data: read_lists("train_split", data), TEXT),

@@ -197,3 +197,15 @@ def test_groups_and_batches_hold_everyone_within_the_limit():
     batches = list(batches_of_like_length(lengths, 10))
     assert sorted(np.concatenate(batches).tolist()) == [0, 2, 3, 4, 5, 6]
     assert all(lengths[b].max() * len(b) <= 10 or len(b) == 1 for b in batches)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("kind", ["mlp", "lstm_window", "lstm_utterance"])
+def test_a_gpu_says_the_same(make_model, run, tmp_path, kind):
+    best = make_model(kind, recurrent_units=4)
+    run(best, config=PredictionConfig(device="cuda", precision="float32"))
+    for name in LENGTHS:
+        said = read_probabilities(tmp_path / "out", name)
+        np.testing.assert_allclose(said, alone(best, name), atol=2e-3)
+    assert run(best, config=PredictionConfig(device="cuda")).precision == "bfloat16"

@@ -104,5 +104,13 @@ def test_tables_from_a_csv_are_drawn_alike(tmp_path):
     own, other = (texts(recall_image(one).axes[0]) for one in (table, read))
     assert own == other
     assert [trace.name for trace in recall_figure(read).data] == ["recall", "precision"]
-    with pytest.raises(UserError, match="no class has frames"):
-        recall_image(table[table["frames"] == 0])
+
+
+@pytest.mark.parametrize("groups", [None, GROUPS])
+def test_a_test_without_labels_is_drawn_as_such(tmp_path, groups):
+    table = class_table(np.zeros((4, 4), np.int64), NAMES)
+    image = recall_image(table, groups=groups, title="T")
+    style.save_png(image, tmp_path / "recall.png")
+    assert "no frame has a label" in texts(image.axes[0])
+    figure = recall_figure(table, groups=groups)
+    assert figure.layout.annotations[0].text == "no frame has a label"

@@ -208,7 +208,7 @@ def _name_classes(axes: Axes, drawn: _Ordered, text_pt: float) -> None:
     # The frames of a row stand at its end, so that a share is seen for what it is worth.
     beside = axes.secondary_yaxis("right")
     beside.set_yticks(places, [f"{count:,}" for count in frames.tolist()])
-    _write_above(axes, len(places) - 0.3, "frames", text_pt, "left")
+    _write_above(axes, len(places) + 0.1, "frames", text_pt, "left")
     style.style_axes(axes, x="said", y="true", grid="")
     for one in (axes, beside):
         one.tick_params(labelsize=text_pt, length=0, labelcolor=style.INK)

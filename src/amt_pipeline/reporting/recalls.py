@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from amt_pipeline.core.errors import UserError
 from amt_pipeline.reporting import style
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ Groups = Mapping[str, Sequence[int]]
 BAR = "#A9C9E8"
 """Colour of bars where classes have no groups."""
 
+NOTHING = "no frame has a label"
 ROW_IN = 0.165
 
 
@@ -26,12 +26,10 @@ def recall_image(
 
     Args:
         per_class: One row per class: class (its number), name, frames, recall, precision (fractions
-            or NaN), mistaken_for, mistaken_share. Classes without frames are left out.
+            or NaN), mistaken_for, mistaken_share. Classes without frames are left out; where all
+            are (a test without labels), the figure says so.
         groups: Numbers of the classes by group, which colours the bars; None is one colour.
         title: Shown above.
-
-    Raises:
-        UserError: No class has frames.
     """
     table, colours = _sorted(per_class, groups)
     figure = style.new_figure(7.2, 1.3 + ROW_IN * max(len(table), 4))
@@ -56,8 +54,10 @@ def recall_image(
     head: dict[str, Any] = {"va": "bottom", "fontsize": style.TEXT_PT - 2.5, "color": style.GREY}
     axes.text(103, len(table) - 0.45, "else said", **head)
     axes.text(133, len(table) - 0.45, "frames", ha="right", **head)
+    if table.empty:
+        axes.text(50, 0, NOTHING, ha="center", va="center", color=style.GREY)
     axes.set_xlim(0, 134)
-    axes.set_ylim(-0.7, len(table) - 0.3)
+    axes.set_ylim(-0.7, max(len(table), 1) - 0.3)
     axes.set_xticks(range(0, 101, 20))
     axes.set_yticks(table.index, [style.shorten(name, 16) for name in table["name"]])
     style.style_axes(axes, x="recall (%)", grid="x")
@@ -73,9 +73,6 @@ def recall_figure(per_class: pd.DataFrame, *, groups: Groups | None = None, titl
 
     Returns:
         `plotly.graph_objects.Figure`.
-
-    Raises:
-        UserError: No class has frames.
     """
     from html import escape
 
@@ -103,19 +100,19 @@ def recall_figure(per_class: pd.DataFrame, *, groups: Groups | None = None, titl
         marker={"symbol": "diamond-open", "size": 7, "color": style.INK},
         hoverinfo="skip",
     )
-    height = 200 + 19 * len(table)
+    if table.empty:
+        figure.add_annotation(x=50, y=0, text=NOTHING, showarrow=False)
+    height = 200 + 19 * max(len(table), 4)
     figure.update_layout(**style.plotly_layout(title, height=height, hovermode="closest"))
     figure.update_xaxes(title="recall (%)", range=[0, 100])
     ticks = {"tickvals": list(table.index), "ticktext": [escape(name) for name in table["name"]]}
-    figure.update_yaxes(showgrid=False, range=[-0.7, len(table) - 0.3], **ticks)
+    figure.update_yaxes(showgrid=False, range=[-0.7, max(len(table), 1) - 0.3], **ticks)
     return figure
 
 
 def _sorted(per_class: pd.DataFrame, groups: Groups | None) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return the classes with frames, lowest recall first, and the colour of each group."""
     table = per_class[per_class["frames"] > 0]
-    if table.empty:
-        raise UserError("recall of classes", "no class has frames", "Score labelled utterances")
     of = {number: name for name, members in (groups or {}).items() for number in members}
     table = table.assign(
         group=[of.get(number, "") for number in table["class"]],

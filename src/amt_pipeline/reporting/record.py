@@ -46,7 +46,8 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def _utc(value: Any) -> str:
+def utc_text(value: Any) -> str:
+    """Return a time, or its ISO 8601 text, in UTC; one without a zone is a ValueError."""
     time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     if time.tzinfo is None:
         raise ValueError("a time without a zone; give UTC")
@@ -112,7 +113,7 @@ class ExperimentRecord(_Frozen):
     """
 
     run_id: str
-    time_utc: Annotated[str, BeforeValidator(_utc)]
+    time_utc: Annotated[str, BeforeValidator(utc_text)]
     preset: str = ""
     code_version: str = ""
     git_sha: str = ""
@@ -127,10 +128,14 @@ class ExperimentRecord(_Frozen):
     @property
     def code(self) -> str:
         """Version and commit for people, such as `0.1.0 (git 1a2b3c4d, changed)`."""
-        if not self.git_sha:
-            return self.code_version
-        changed = ", changed" if self.git_dirty else ""
-        return f"{self.code_version} (git {self.git_sha[:8]}{changed})"
+        return code_text(self.code_version, self.git_sha, self.git_dirty)
+
+
+def code_text(version: str, git_sha: str, git_dirty: bool | None) -> str:
+    """Return version and commit for people; the version alone where the commit is unknown."""
+    if not git_sha:
+        return version
+    return f"{version} (git {git_sha[:8]}{', changed' if git_dirty else ''})"
 
 
 def to_json(record: ExperimentRecord) -> str:
