@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".parquet", ".csv")
-ID_COLUMNS = ("recording_id", "unit")
+ID_COLUMNS = ("recording_id", "unit", "speaker", "truth", "name", "mistaken_for")
 """Columns that hold names: text in a CSV too, where `01` would be a number and `NA` missing."""
 
 

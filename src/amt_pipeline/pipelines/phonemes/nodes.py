@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+INDEX_FILE = "index.json"
 PREDICTION_FILE = "prediction.csv"
 """Class of every frame of the test list, as the course's competition takes it."""
 
@@ -49,6 +50,8 @@ def predict_frames(
     log_parameters({"phoneme_predict": config})
     check_frames_of(Manifest(manifest).split("test"), frames_folder)
     names = list_order(manifest)
+    # From here on until all is done, predictions of two models may lie side by side.
+    (predictions_folder / INDEX_FILE).unlink(missing_ok=True)
     outcome = predict_utterances(
         names,
         best_folder=models_folder / best["task"] / "best",
@@ -62,7 +65,8 @@ def predict_frames(
     test_list = summary["test_list"]
     if warning := shift_warning(test_list["left_out"], test_list["utterances"]):
         logger.warning("%s: %s", path, warning)
-    return {**outcome.index(), "warning": warning}
+    chosen = {"chosen": best.get("training"), "step": best["step"]}
+    return {**outcome.index(), **chosen, "warning": warning}
 
 
 def score_predictions(

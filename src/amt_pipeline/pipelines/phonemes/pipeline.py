@@ -10,8 +10,8 @@ from amt_pipeline.pipelines.phonemes.nodes import (
     draw_confusion,
     predict_frames,
     score_predictions,
-    write_phoneme_record,
 )
+from amt_pipeline.pipelines.phonemes.report import gather_phoneme_images, write_phoneme_record
 from amt_pipeline.pipelines.ranking import pipeline as ranking
 from amt_pipeline.pipelines.training import pipeline as training
 
@@ -86,20 +86,29 @@ def _test() -> Pipeline:
 
 
 def _report() -> Pipeline:
+    images = Node(
+        gather_phoneme_images,
+        inputs=["phoneme_ranking_image", "phoneme_confusion_image", "phoneme_classes_image"],
+        outputs="phoneme_report_images",
+        name="gather_phoneme_images",
+        tags=["report"],
+    )
     record = Node(
         write_phoneme_record,
         inputs={
             "training": "phoneme_training",
             "best": "phoneme_best",
             "summary": "librispeech_summary",
+            "predictions": "phoneme_predictions",
             "test": "phoneme_summary",
             "class_scores": "phoneme_class_scores",
-            "ranking_image": "phoneme_ranking_image",
-            "confusion_image": "phoneme_confusion_image",
-            "classes_image": "phoneme_classes_image",
+            "images": "phoneme_report_images",
+            "preset": "params:preset",
+            "settings": "params:phoneme",
+            "reporting_folder": "phoneme_reporting_folder",
         },
         outputs=["phoneme_record", "phoneme_record_markdown", "phoneme_record_html"],
         name="write_phoneme_record",
         tags=["report"],
     )
-    return Pipeline([record])
+    return Pipeline([images, record])
