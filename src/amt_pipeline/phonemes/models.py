@@ -55,7 +55,7 @@ class ModelConfig(BaseModel):
         recurrent_units: LSTM units in each direction.
         recurrent_dropout: Dropout between the layers of the LSTM.
         readout: Which time step of the LSTM lstm_window goes on with. `last` is the recipe, but
-            there the backward direction has seen a single frame, and the weights between its steps
+            there the last layer, backward, has seen one frame, and its weights between steps
             never learn; at the `centre`, the frame that is named, each direction has seen half.
         front_units: Maps of a convolution over time in front of lstm_utterance; 0 leaves it out.
         front_frames: Frames that the convolution spans; odd.
