@@ -20,9 +20,7 @@ def slopes(values: Array) -> Array:
     """Regression slopes of a row of values over five taps, with the end values repeated."""
     n = len(values)
     at = lambda i: values[min(max(i, 0), n - 1)]  # noqa: E731
-    return np.array(
-        [(at(i + 1) - at(i - 1) + 2 * (at(i + 2) - at(i - 2))) / 10 for i in range(n)]
-    )
+    return np.array([(at(i + 1) - at(i - 1) + 2 * (at(i + 2) - at(i - 2))) / 10 for i in range(n)])
 
 
 def log_bands(frame: Array, spec: MfccSpec) -> Array:

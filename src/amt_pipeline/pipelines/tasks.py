@@ -40,11 +40,13 @@ def open_task(
     frames_folder: Path,
     records_folder: Path | None = None,
     splits: Sequence[str] = ("train", "validation"),
+    tracked: bool = True,
 ) -> tuple[FrameTask, ResolvedTask]:
     """Return the task that `settings` names, on the ingested corpus, with its settings.
 
     Frames and notes of `splits` are checked to be those of the manifest. From `records_folder`
-    training windows are read with `training.source=tfrecords`.
+    training windows are read with `training.source=tfrecords`. What the settings came to is a
+    parameter of the MLflow run if it is `tracked`.
 
     Raises:
         StoreError: Frames or notes are missing, or were made from other files than the manifest's.
@@ -73,7 +75,8 @@ def open_task(
         rows = corpus.split(split)
         check_frames(rows, frames_folder)
         check_notes(rows, notes_folder)
-    log_parameters({"preset": chosen, task.name: resolved})
+    if tracked:
+        log_parameters({"preset": chosen, task.name: resolved})
     return task, resolved
 
 
