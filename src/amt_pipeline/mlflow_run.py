@@ -41,6 +41,7 @@ MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
 SQLITE_PREFIX = "sqlite:///"
+PARENT_TAG = "mlflow.parentRunId"
 
 
 class TrackingSettings(BaseModel):
@@ -94,9 +95,9 @@ def resolve_settings(
 class MlflowRun:
     """An open MLflow run; every call that fails warns once and closes it to further calls."""
 
-    def __init__(self, client: Any, run_id: str) -> None:
+    def __init__(self, client: Any, run_id: str, experiment_id: str) -> None:
         self.run_id = run_id
-        self._client = client
+        self._client, self._experiment_id = client, experiment_id
         self._alive = True
         self._metrics: list[Any] = []
         self._flushed_s = time.monotonic()
@@ -116,7 +117,21 @@ class MlflowRun:
         except Exception as error:
             logger.warning("This run is not tracked: MLflow cannot start (%s)", _first_line(error))
             return None
-        return cls(client, run.info.run_id)
+        return cls(client, run.info.run_id, experiment_id)
+
+    def start_child(self, name: str, tags: Mapping[str, str]) -> MlflowRun | None:
+        """Start a run that is shown below this one; None (and a warning) when that fails."""
+        if not self._alive:
+            return None
+        own = {key: value[:MAX_TAG_CHARS] for key, value in tags.items()}
+        try:
+            run = self._client.create_run(
+                self._experiment_id, tags={PARENT_TAG: self.run_id, **own}, run_name=name
+            )
+        except Exception as error:
+            self._give_up(error)
+            return None
+        return MlflowRun(self._client, run.info.run_id, self._experiment_id)
 
     def params(self, values: Mapping[str, str]) -> None:
         """Record parameters, cut to what MLflow holds."""
@@ -180,10 +195,13 @@ class MlflowRun:
         try:
             call()
         except Exception as error:
-            self._alive = False
-            logger.warning(
-                "Tracking stops here, the run goes on: MLflow failed (%s)", _first_line(error)
-            )
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._alive = False
+        logger.warning(
+            "Tracking stops here, the run goes on: MLflow failed (%s)", _first_line(error)
+        )
 
 
 def flatten(name: str, value: Any) -> dict[str, str]:

@@ -6,12 +6,12 @@ to is checked too, so that a misspelt `onset.training.epoch` is named before any
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from amt_pipeline.core.config_errors import name_faults
 from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.core.parallel import ParallelConfig
 from amt_pipeline.phonemes import parameters as phonemes
@@ -20,6 +20,7 @@ from amt_pipeline.phonemes.predict import PredictionConfig
 from amt_pipeline.phonemes.scoring import ScoringConfig as PhonemeScoringConfig
 from amt_pipeline.phonemes.task_config import PhonemeTaskConfig
 from amt_pipeline.ranking.rank import RankingConfig
+from amt_pipeline.search.study import StudyConfig
 from amt_pipeline.transcription.ingest import IngestConfig
 from amt_pipeline.transcription.parameters import (
     MaestroConfig,
@@ -73,6 +74,7 @@ class Parameters(BaseModel):
         phoneme: Overrides of the preset that `phoneme.preset` names.
         phoneme_predict: How the network is asked.
         phoneme_scoring: How what it said is scored.
+        studies: Variants to be trained and compared, by name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -95,6 +97,7 @@ class Parameters(BaseModel):
     phoneme: dict[str, Any] = {}
     phoneme_predict: PredictionConfig = PredictionConfig()
     phoneme_scoring: PhonemeScoringConfig = PhonemeScoringConfig()
+    studies: dict[str, StudyConfig] = {}
 
 
 def check_parameters(values: Mapping[str, Any]) -> None:
@@ -107,6 +110,8 @@ def check_parameters(values: Mapping[str, Any]) -> None:
         parameters = Parameters.model_validate(dict(values))
     except ValidationError as error:
         raise _named(error, "") from error
+    for study, config in parameters.studies.items():
+        config.expand(study)
     name = choose_preset(parameters.preset, announce=False)
     if name not in parameters.presets:
         raise ConfigError(f"parameter preset={name}", "is not among presets", WHERE_TO_LOOK)
@@ -180,37 +185,8 @@ def _check_votes(transcription: TranscriptionConfig, tasks: Sequence[FrameTaskCo
 
 def _named(error: ValidationError, block: str) -> ConfigError:
     """Return one error that names every fault by the path a user types."""
-    faults = []
-    for fault in error.errors():
-        unknown = fault["type"] == "extra_forbidden"
-        # Where a value may have several types, pydantic adds the name of the type to the path.
-        steps = [str(step) for step in fault["loc"] if unknown or str(step).isidentifier()]
-        steps = steps[1:] if steps[:1] == ["task"] else steps
-        name = ".".join(steps if steps[:1] == ["features"] else [block, *steps]).strip(".")
-        problem, shown = fault["msg"].removeprefix("Value error, "), ""
-        if unknown:
-            problem = "unknown parameter" + _similar(steps[-1])
-        elif not isinstance(fault["input"], Mapping):
-            shown = f" (got {fault['input']!r})"
-        faults.append((name, problem + shown))
-    (where, first), *rest = faults
-    more = "".join(f"; {name}: {problem}" for name, problem in rest)
-    return ConfigError(f"parameter {where}", first + more, WHERE_TO_LOOK)
-
-
-def _similar(unknown: str) -> str:
-    """Return the known name that an unknown one is nearest to, as a question."""
-    known = set[str]()
-    models: list[type[BaseModel]] = [
-        Parameters,
-        FrameTaskConfig,
-        PhonemeTaskConfig,
-        RankingConfig,
-        TranscriptionConfig,
-    ]
-    for model in models:
-        known.update(model.model_fields)
-        kinds = [field.annotation for field in model.model_fields.values()]
-        models += [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
-    nearest = difflib.get_close_matches(unknown, sorted(known), n=1)
-    return f" (did you mean {nearest[0]}?)" if nearest else ""
+    models = (
+        *(Parameters, FrameTaskConfig, PhonemeTaskConfig, RankingConfig, TranscriptionConfig),
+        StudyConfig,
+    )
+    return name_faults(error, block, models, WHERE_TO_LOOK)

@@ -7,7 +7,7 @@ and hand it to the engine, which knows neither MLflow nor TensorBoard.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from amt_pipeline.core.closing import Closing
 from amt_pipeline.core.errors import UserError
 from amt_pipeline.mlflow_run import MlflowRun, Status, flatten
+from amt_pipeline.training.event_files import EventReporter
 
 logger = logging.getLogger(__name__)
 
@@ -27,17 +28,14 @@ class RunReporter(Closing):
     ) -> None:
         self._run = run
         self._namespace = f"{namespace}/" if namespace else ""
-        self._event_folder = event_folder
-        self._writer: Any = None
+        self._events = EventReporter(event_folder) if event_folder is not None else None
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Record metrics, keyed by path such as `train/loss`, at a training step."""
         if self._run is not None:
             self._run.scalars({f"{self._namespace}{key}": values[key] for key in values}, step)
-        if self._writer is None and self._event_folder is not None:
-            self._writer = _open_events(self._event_folder, step)
-        if self._writer is not None:
-            self._writer.scalars(values, step)
+        if self._events is not None:
+            self._events.scalars(values, step)
 
     def file(self, path: str | PathLike[str], folder: str = "") -> None:
         """Record a finished file or folder as an artefact, under `folder`."""
@@ -48,10 +46,8 @@ class RunReporter(Closing):
         """Write what is held back; calling it twice is harmless."""
         if self._run is not None:
             self._run.flush()
-        if self._writer is not None:
-            self._writer.flush()
-            self._writer.close()
-            self._writer = self._event_folder = None
+        if self._events is not None:
+            self._events.close()
 
 
 class _Current:
@@ -95,6 +91,39 @@ def log_parameters(values: Mapping[str, Any]) -> None:
         _current.run.params(flatten("resolved", values))
 
 
+def record_child(
+    name: str,
+    *,
+    tags: Mapping[str, str],
+    parameters: Mapping[str, Any],
+    history: Iterable[Mapping[str, float | None]] = (),
+    scores: Mapping[str, float | None] | None = None,
+    error: str = "",
+) -> None:
+    """Record work that is done as a run of its own, nested under the current one.
+
+    Nothing is done when no run is open; what MLflow does wrong is a warning.
+
+    Args:
+        name: Of the run.
+        tags: What it is known by.
+        parameters: Nested settings, recorded flat.
+        history: Metrics by name, with `step`; None is left out.
+        scores: Final metrics.
+        error: Why it failed; empty when it did not.
+    """
+    child = _current.run.start_child(name, tags) if _current.run is not None else None
+    if child is None:
+        return
+    child.params(flatten("", parameters))
+    for row in history:
+        values = {key: value for key, value in row.items() if key != "step" and value is not None}
+        child.scalars(values, int(row["step"] or 0))
+    known = {key: value for key, value in (scores or {}).items() if value is not None}
+    child.scalars(known, 0)
+    child.finish("FAILED" if error else "FINISHED", error)
+
+
 def current_reporter(event_folder: Path | None, namespace: str = "") -> RunReporter:
     """Return a reporter for the work of a node.
 
@@ -111,11 +140,3 @@ def current_reporter(event_folder: Path | None, namespace: str = "") -> RunRepor
     reporter = RunReporter(_current.run, event_folder, namespace)
     _current.reporters.append(reporter)
     return reporter
-
-
-def _open_events(folder: Path, first_step: int) -> Any:
-    from amt_pipeline.training.event_files import ScalarWriter
-
-    # What an earlier start recorded from here on is void: this run took another course.
-    resumed = folder.is_dir() and any(folder.iterdir())
-    return ScalarWriter(folder, resumed_at_step=first_step - 1 if resumed else None)

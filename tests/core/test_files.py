@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from amt_pipeline.core.files import (
     TEMPORARY_PREFIX,
     atomic_folder,
     atomic_path,
+    locked,
     read_json,
     remove_leftovers,
     scratch_folder,
@@ -235,3 +237,37 @@ def test_damaged_json_is_named(content: bytes, tmp_path: Path) -> None:
 def test_missing_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"x\.json: no such file"):
         read_json(tmp_path / "x.json")
+
+
+def test_a_lock_is_waited_for_and_goes_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "lock"
+    script = (
+        "import sys, time; from pathlib import Path; from amt_pipeline.core.files import locked\n"
+        f"with locked(Path({str(path)!r})):\n"
+        "    print('held', flush=True); time.sleep(60)"
+    )
+    with locked(path):
+        pass
+    holder = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    order: list[str] = []
+
+    def take() -> None:
+        with locked(path):
+            order.append("taken")
+
+    waiting = threading.Thread(target=take)
+    waiting.start()
+    waiting.join(0.3)
+    order.append("killed")
+    holder.kill()
+    waiting.join(30)
+    holder.wait()
+    holder.stdout.close()
+    assert order == ["killed", "taken"]
+
+
+def test_a_lock_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError), locked(tmp_path / "file" / "lock"):
+        pass

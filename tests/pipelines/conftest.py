@@ -66,7 +66,7 @@ def _open_session() -> Callable[..., Any]:
     return open_session
 
 
-@pytest.fixture(name="run_pipeline")
+@pytest.fixture(name="run_pipeline", scope="session")
 def _run_pipeline() -> Run:
     """Runs a pipeline by name; keywords are parameters, laid over the tiny ones."""
     return run_pipeline

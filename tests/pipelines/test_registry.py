@@ -48,6 +48,7 @@ def test_pipelines_have_their_public_names() -> None:
     tasks = [f"{verb}_{task}" for verb in ("train", "rank") for task in ("onset", "pitch")]
     rest = ["ingest_maestro", "rank_curve", "transcribe", "test_notes", "report_transcription"]
     rest += ["export_tfrecords"]
+    rest += [name for name in REGISTERED if name.startswith("compare_")]  # see test_studies.py
     assert sorted(REGISTERED) == sorted(["__default__", "transcription", *tasks, *rest])
     assert REGISTERED["__default__"] is REGISTERED["transcription"]
 
@@ -58,6 +59,7 @@ def test_umbrella_is_the_sum_of_its_parts() -> None:
         node.name
         for name, pipeline in REGISTERED.items()
         if name not in ("transcription", "__default__", "export_tfrecords", "rank_curve")
+        and not name.startswith("compare_")
         for node in pipeline.nodes
     }
     assert whole == parts
@@ -101,8 +103,9 @@ def test_every_dataset_of_every_pipeline_resolves(
     env: str, open_session: Callable[..., Any], tmp_path: Path
 ) -> None:
     # Kedro takes the metadata, which is for Kedro-Viz, out of what it loads.
-    text = (CONF / "base" / "catalog_transcription.yml").read_text(encoding="utf-8")
-    written = yaml.safe_load(text)
+    written = {}
+    for path in (CONF / "base").glob("catalog_*.yml"):
+        written |= yaml.safe_load(path.read_text(encoding="utf-8"))
     with open_session(tmp_path / "data", env=env) as session:
         catalog = session.load_context().catalog
         for name in set().union(*(p.datasets() for p in REGISTERED.values())) - IN_MEMORY:
@@ -112,7 +115,9 @@ def test_every_dataset_of_every_pipeline_resolves(
                 continue
             assert isinstance(dataset, AbstractDataset), name
             place = Path(dataset._filepath).relative_to(tmp_path / "data")
-            entry = written.get(name) or written[re.sub("onset|pitch", "{task}", name, count=1)]
+            pattern = re.sub(r"^\w+(?=\.study_)", "{study}", name)
+            pattern = re.sub("^(onset|pitch)", "{task}", pattern)
+            entry = written.get(name) or written[pattern]
             if not isinstance(dataset, PathDataset):  # folders have no layer
                 assert entry["metadata"]["kedro-viz"]["layer"] == place.parts[0][3:], name
     assert not (tmp_path / "data").exists()  # looking at it makes nothing
@@ -126,12 +131,12 @@ def test_every_entry_of_the_catalog_is_used(
         catalog = session.load_context().catalog
         named = {name for name in catalog.keys() if "param" not in name}  # noqa: SIM118
         assert named <= used
-        patterns = [p for p in catalog.config_resolver.list_patterns() if "{task}" in p]
+        patterns = [p for p in catalog.config_resolver.list_patterns() if "{" in p]
     assert patterns
     for pattern in patterns:
-        before, _, after = pattern.partition("{task}")
+        before, after = re.split(r"\{\w+\}", pattern)
         matching = [n for n in used if n.startswith(before) and n.endswith(after)]
-        assert len(matching) >= 2, pattern  # both tasks
+        assert len(matching) >= 2, pattern  # both tasks, all studies
 
 
 def test_results_that_two_pipelines_share_have_one_producer() -> None:

@@ -115,6 +115,27 @@ def claimed_file(path: Path) -> Iterator[None]:
         os.close(claim)
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file (made when missing, and left there) while the block lasts.
+
+    Another process that asks for it waits. On a file system without locks nobody waits.
+
+    Raises:
+        StorageError: The disk refused.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        claim = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    try:
+        _lock(claim, wait=True)
+        yield
+    finally:
+        os.close(claim)
+
+
 def remove_folder(path: Path) -> None:
     """Remove a folder so that it is there as a whole or not at all, whenever we are killed.
 

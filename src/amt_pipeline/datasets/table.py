@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".parquet", ".csv")
-ID_COLUMNS = ("recording_id", "unit", "speaker", "truth", "name", "mistaken_for")
-"""Columns that hold names: text in a CSV too, where `01` would be a number and `NA` missing."""
+ID_COLUMNS = (
+    *("recording_id", "unit", "variant", "settings", "note"),
+    *("speaker", "truth", "name", "mistaken_for"),
+)
+"""Columns of names or words: text in a CSV too, where `01` would be a number, `NA` missing."""
 
 
 class TableDataset(FileDataset["pd.DataFrame", "pd.DataFrame"]):

@@ -48,7 +48,10 @@ def resolve_features(features: Settings) -> MfccSpec:
 
 
 def resolve_task(
-    presets: Mapping[str, Settings], features: Settings, settings: Settings
+    presets: Mapping[str, Settings],
+    features: Settings,
+    settings: Settings,
+    reference: Settings | None = None,
 ) -> ResolvedPhonemeTask:
     """Return the complete settings of the task.
 
@@ -56,6 +59,8 @@ def resolve_task(
         presets: Complete settings by level (`simple`, `strong`, ...), of one size.
         features: Overrides of the features.
         settings: Overrides of the task; `preset` names the level they are laid over.
+        reference: Overrides of the task that a width `matched` is matched to; None is the level
+            itself.
 
     Raises:
         ConfigError: There is no such preset, or no width matches.
@@ -72,7 +77,8 @@ def resolve_task(
     values = merge(base, {name: value for name, value in settings.items() if name != "preset"})
     values["features"] = resolve_features(features)
     if values.get("model", {}).get("hidden_units") == MATCHED:
-        values["model"] = _matched(base, values["model"], values["features"])
+        whole = merge(base, reference or {})
+        values["model"] = _matched(whole, values["model"], values["features"])
     ranking = values.pop("ranking", {})
     return ResolvedPhonemeTask.model_validate({"task": values, "ranking": ranking})
 

@@ -75,6 +75,13 @@ TASKS = {"onset": TRANSCRIPTION, "pitch": TRANSCRIPTION, "phoneme": PHONEMES}
 TRANSCRIPTION_TASKS = tuple(name for name, family in TASKS.items() if family is TRANSCRIPTION)
 
 
+def inputs_of(task: str) -> dict[str, str]:
+    """Return the datasets and parameters of a task by the argument of `open_task`."""
+    family = TASKS[task]
+    names = {**family.datasets, **family.parameters, "params:settings": f"params:{task}"}
+    return {argument: names[name] for argument, name in TASK_INPUTS.items()}
+
+
 def instantiate(
     base: Pipeline,
     task: str,

@@ -92,7 +92,7 @@ def training_image(history: pd.DataFrame, *, title: str = "") -> Figure:
                 label=curve.name,
             )
         if panel.is_log:
-            _log_axis(axes)
+            log_axis(axes)
         style.style_axes(axes, y=panel.label)
         if len(panel.columns) > 1:
             style.legend_above(axes, title=title if axes is rows[0] else "")
@@ -104,7 +104,7 @@ def training_image(history: pd.DataFrame, *, title: str = "") -> Figure:
     return figure
 
 
-def _log_axis(axes: Axes) -> None:
+def log_axis(axes: Axes) -> None:
     """Label a logarithmic axis in plain numbers; over few decades also at 2 and 5."""
     from matplotlib.ticker import LogLocator, NullFormatter
 

@@ -103,3 +103,36 @@ class ScalarWriter(Closing):
         if isinstance(error, OSError):
             return storage_error(self.path, error)
         return storage_error(self.path, OSError(0, "the file is already closed"))
+
+
+class EventReporter(Closing):
+    """A reporter that writes scalars to event files; the file is opened with the first of them.
+
+    Until then a training may still set a former run's events aside.
+
+    Args:
+        folder: Folder of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._closed = folder, False
+        self._writer: ScalarWriter | None = None
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Record metrics at a training step; after `close` nothing is recorded."""
+        if self._closed:
+            return
+        if self._writer is None:
+            # What an earlier start recorded from here on is void: this run took another course.
+            resumed = self._folder.is_dir() and any(self._folder.iterdir())
+            self._writer = ScalarWriter(self._folder, resumed_at_step=step - 1 if resumed else None)
+        self._writer.scalars(values, step)
+
+    def file(self, path: str | PathLike[str], folder: str = "") -> None:
+        """Ignore the file: event files hold scalars."""
+
+    def close(self) -> None:
+        """Write what is held back; calling it twice is harmless."""
+        writer, self._writer, self._closed = self._writer, None, True
+        if writer is not None:
+            writer.close()

@@ -26,10 +26,14 @@ def open_phoneme_task(
     frames_folder: Path,
     records_folder: Path | None = None,
     splits: Sequence[str] = ("train", "validation"),
+    tracked: bool = True,
+    reference: dict[str, Any] | None = None,
 ) -> tuple[PhonemeTask, ResolvedPhonemeTask]:
     """Return the task on the ingested corpus (its labelled utterances), with its settings.
 
-    Frames of `splits` are checked to be those of the manifest; that labels are, the store does.
+    `reference` are overrides of the task whose size a width `matched` is made for. What the
+    settings came to is a parameter of the MLflow run if it is `tracked`. Frames of `splits` are
+    checked to be those of the manifest; that labels are, the store does.
 
     Raises:
         StoreError: Frames or labels are missing, or were made from other files than the manifest's.
@@ -40,7 +44,7 @@ def open_phoneme_task(
     from amt_pipeline.tracking import log_parameters
 
     size = choose_size(preset)
-    resolved = resolve_task(presets[size], features, settings)
+    resolved = resolve_task(presets[size], features, settings, reference)
     corpus = Manifest(manifest)
     rows = {name: corpus.split(name) for name in SPLITS}
     labelled = {name: table[table["has_labels"]] for name, table in rows.items()}
@@ -54,7 +58,9 @@ def open_phoneme_task(
     )
     for split in splits:
         check_frames_of(labelled[split], frames_folder)
-    log_parameters({"preset": size, "level": settings.get("preset"), task.name: resolved})
+    if tracked:
+        level = settings.get("preset")
+        log_parameters({"preset": size, "level": level, task.name: resolved})
     return task, resolved
 
 

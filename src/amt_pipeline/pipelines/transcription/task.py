@@ -25,11 +25,13 @@ def open_frame_task(
     summary: dict[str, Any] | None = None,
     records_folder: Path | None = None,
     splits: Sequence[str] = ("train", "validation"),
+    tracked: bool = True,
 ) -> tuple[FrameTask, ResolvedTask]:
     """Return the task that `settings` names, on the ingested corpus, with its settings.
 
     Frames and notes of `splits` are checked to be those of the manifest. From `records_folder`
-    training windows are read with `training.source=tfrecords`.
+    training windows are read with `training.source=tfrecords`. What the settings came to is a
+    parameter of the MLflow run if it is `tracked`.
 
     Raises:
         StoreError: Frames or notes are missing, or were made from other files than the manifest's.
@@ -55,5 +57,6 @@ def open_frame_task(
         rows = corpus.split(split)
         check_frames(rows, frames_folder)
         check_notes(rows, truth_folder)
-    log_parameters({"preset": chosen, task.name: resolved})
+    if tracked:
+        log_parameters({"preset": chosen, task.name: resolved})
     return task, resolved

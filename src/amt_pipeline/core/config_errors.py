@@ -1,0 +1,50 @@
+"""Faults that pydantic finds, named by the path that a user types."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from pydantic import BaseModel, ValidationError
+
+from amt_pipeline.core.errors import ConfigError
+
+
+def name_faults(
+    error: ValidationError, block: str, known: Iterable[type[BaseModel]], remedy: str = ""
+) -> ConfigError:
+    """Return one error that names every fault.
+
+    Args:
+        error: What pydantic found.
+        block: Path of what was checked; empty for all parameters.
+        known: Models whose fields an unknown name is compared with, those within them too.
+        remedy: What the user can do.
+    """
+    faults = []
+    for fault in error.errors():
+        unknown = fault["type"] == "extra_forbidden"
+        # Where a value may have several types, pydantic adds the name of the type to the path.
+        steps = [str(step) for step in fault["loc"] if unknown or str(step).isidentifier()]
+        steps = steps[1:] if steps[:1] == ["task"] else steps
+        name = ".".join(steps if steps[:1] == ["features"] else [block, *steps]).strip(".")
+        problem, shown = fault["msg"].removeprefix("Value error, "), ""
+        if unknown:
+            problem = "unknown parameter" + _similar(steps[-1], known)
+        elif not isinstance(fault["input"], Mapping):
+            shown = f" (got {fault['input']!r})"
+        faults.append((name, problem + shown))
+    (where, first), *rest = faults
+    more = "".join(f"; {name}: {problem}" for name, problem in rest)
+    return ConfigError(f"parameter {where}", first + more, remedy)
+
+
+def _similar(unknown: str, known: Iterable[type[BaseModel]]) -> str:
+    """Return the known name that an unknown one is nearest to, as a question."""
+    names, models = set[str](), list(known)
+    for model in models:
+        names.update(model.model_fields)
+        kinds = [field.annotation for field in model.model_fields.values()]
+        models += [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    nearest = difflib.get_close_matches(unknown, sorted(names), n=1)
+    return f" (did you mean {nearest[0]}?)" if nearest else ""

@@ -1,0 +1,1 @@
+"""`compare_<study>`: variants of a task trained, ranked and compared."""

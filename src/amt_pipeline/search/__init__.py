@@ -1,0 +1,1 @@
+"""Studies: variants of a task trained, ranked and compared by one command."""

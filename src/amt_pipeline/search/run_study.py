@@ -1,0 +1,80 @@
+"""All trainings of a study, in processes of this machine, on a cluster, or one after the other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from amt_pipeline.core.errors import UserError
+from amt_pipeline.core.parallel import LOCAL, Failure, ParallelConfig, map_items
+from amt_pipeline.search.run_variant import run_variant
+from amt_pipeline.search.variant import VariantJob, VariantResult, read_result
+from amt_pipeline.training.device import resolve_device
+from amt_pipeline.training.result import TrainingInterrupted
+
+logger = logging.getLogger(__name__)
+
+
+def run_study(
+    jobs: Sequence[VariantJob],
+    *,
+    label: str,
+    parallel: ParallelConfig = LOCAL,
+    shared: Sequence[Path] = (),
+    heard: Callable[[VariantResult], Any] = lambda result: None,
+) -> list[VariantResult]:
+    """Train and rank every job that is not finished yet.
+
+    In several workers each training has one thread (`training.threads` wins). Trainings on a GPU
+    run one after the other in this process, whatever the number of workers: each takes the whole
+    device; a Dask cluster is left to its owner, who decides how many workers share one.
+
+    Args:
+        jobs: One per variant and seed, each with a folder of its own.
+        label: What the progress line says.
+        parallel: Where they are worked on.
+        shared: Folders that workers of a cluster have to see.
+        heard: Told of every result as it comes, the finished ones of an earlier run first.
+
+    Returns:
+        Their results, in the order of the jobs. A training that failed is a result with its reason.
+
+    Raises:
+        TrainingInterrupted: Stopped by a signal; what was done is kept.
+        StorageError: The disk refused.
+    """
+    results: dict[Path, VariantResult] = {}
+
+    def take(job: VariantJob, result: VariantResult) -> None:
+        results[job.folder] = result
+        heard(result)
+
+    for job in jobs:
+        if (known := read_result(job)) is not None:
+            take(job, known)
+    waiting = [job for job in jobs if job.folder not in results]
+    if results:
+        logger.info("%s: %d of %d were finished before", label, len(results), len(jobs))
+    if any(resolve_device(job.device).type == "cuda" for job in waiting):
+        parallel = parallel.inline()
+    outcomes = map_items(
+        run_variant, waiting, label=label, unit="training", parallel=parallel, shared=shared
+    )
+    for job, outcome in outcomes:
+        if isinstance(outcome, Failure):
+            take(job, _failed(job, outcome.error))
+            continue
+        if outcome.status == "diverged":
+            logger.warning("%s: diverged, %s", job.label, outcome.reason)
+        take(job, outcome)
+    return [results[job.folder] for job in jobs]
+
+
+def _failed(job: VariantJob, error: UserError) -> VariantResult:
+    """Return the row of a training that could not be done, unless all are to stop."""
+    if isinstance(error, TrainingInterrupted):
+        raise error
+    logger.warning("%s: %s", job.label, error)
+    return VariantResult(job.name, job.seed, job.settings, "failed", reason=str(error))
