@@ -261,6 +261,7 @@ def test_shipped_studies_of_known_tasks_fit_their_parameters(
         studies = Parameters.model_validate(values).studies
         known = {name: study for name, study in studies.items() if study.task in FAMILIES}
         assert len(known) >= 4
+        assert {study.task for study in known.values()} == {"onset", "phoneme"} | {"pitch"}
         for name, study in known.items():
             inputs = {
                 argument: context.catalog.load(dataset)
@@ -271,6 +272,32 @@ def test_shipped_studies_of_known_tasks_fit_their_parameters(
             assert len({job.key for job in jobs}) == len(jobs)
             assert len({job.folder for job in jobs}) == len(jobs)
     for name, study in known.items():
+        if study.task == "phoneme":
+            continue
         for variant in study.expand(name):
             settings = {"name": study.task, **variant.overrides}
             resolve_task(values["presets"]["reference"], {}, settings)
+
+
+def test_a_matched_width_is_that_of_the_reference_variant(
+    ingested: Path, open_session: Callable[..., Any]
+) -> None:
+    from amt_pipeline.phonemes.parameter_count import parameter_total
+    from amt_pipeline.pipelines.studies.variants import open_jobs
+
+    with open_session(ingested) as session:
+        context = session.load_context()
+        study = StudyConfig.model_validate(context.params["studies"]["depth_width"])
+        inputs = {
+            argument: context.catalog.load(dataset)
+            for argument, dataset in FAMILIES["phoneme"].inputs.items()
+        }
+        jobs, _ = open_jobs("depth_width", study, ingested / "depth_width", inputs)
+    sizes = []
+    for job in jobs:
+        model = job.recipe["arguments"]["config"]["model"]
+        sizes.append((model["hidden_layers"], model["hidden_units"]))
+        total = parameter_total(39, 41, ModelConfig.model_validate(model))
+        assert 0.9 < total / parameter_total(39, 41, DEEP) < 1.1
+    assert [layers for layers, _ in sizes] == [6, 2]
+    assert sizes[1][1] > sizes[0][1]
