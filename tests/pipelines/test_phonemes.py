@@ -1,0 +1,149 @@
+"""The phonemes through Kedro, run for real on a tiny demo corpus with a tiny network."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from amt_pipeline.core.errors import ConfigError, MissingPredecessorError
+from amt_pipeline.phonemes.config import LibrispeechConfig
+from amt_pipeline.phonemes.demo import make_demo_corpus
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, run_pipeline: Run) -> Path:
+    """The data root of one run of `phonemes`; to be read only."""
+    root = tmp_path_factory.mktemp("phonemes") / "data"
+    run_pipeline("phonemes", root)
+    return root
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "data"))
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def test_the_whole_way_leaves_what_is_promised(finished: Path) -> None:
+    manifest = pd.read_parquet(finished / "03_primary/librispeech/manifest.parquet")
+    assert set(manifest["split"]) == {"train", "validation", "test"}
+    test = manifest[manifest["split"] == "test"].sort_values("list_position")
+    answers = pd.read_csv(finished / "07_model_output/phonemes/prediction.csv")
+    assert list(answers.columns) == ["Id", "Class"]
+    assert answers["Id"].tolist() == list(range(int(test["n_frames"].sum())))
+    assert answers["Class"].between(0, 40).all()
+    reports = finished / "08_reporting/phonemes"
+    summary = read(reports / "summary.json")
+    assert summary["n_frames"] == len(answers)
+    assert summary["accuracy"] > 1.5 * summary["majority"]["accuracy"] > 0
+    scores = pd.read_csv(reports / "utterance_scores.csv")
+    mean = (scores["accuracy"] * scores["n_frames"]).sum() / scores["n_frames"].sum()
+    assert mean == pytest.approx(summary["accuracy"])
+    confusion = pd.read_csv(reports / "confusion.csv").iloc[:, 1:].to_numpy()
+    assert confusion.trace() / confusion.sum() == pytest.approx(summary["accuracy"])
+    for name in ("confusion.png", "classes.png", "confusion_figure.html", "record.md"):
+        assert (reports / name).stat().st_size > 1000
+    page = (reports / "record.html").read_text()
+    assert "0.830" in page or "83.0" in page
+    assert page.count("data:image/png;base64") == 3
+    ranking = pd.read_csv(finished / "08_reporting/phoneme/ranking.csv")
+    assert {"accuracy", "accuracy_low", "pooled_accuracy", "loss"} <= set(ranking.columns)
+    history = read(finished / "06_models/phoneme/training.json")["history"]
+    assert sum("validation/accuracy" in row for row in history) == len(ranking) == 4
+
+
+def test_a_second_run_does_nothing_again(
+    copied: Path, run_pipeline: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = {
+        path: path.stat().st_mtime_ns
+        for folder in ("01_raw", "04_feature", "06_models")
+        for path in (copied / folder).rglob("*.*")
+        if path.suffix in {".flac", ".npy", ".safetensors"} and "best" not in path.parts
+    }
+    with caplog.at_level(logging.INFO):
+        run_pipeline("phonemes", copied)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert ", 0 predicted" in caplog.text
+    assert "0 quarantined" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "named"),
+    [("train_phoneme", "ingest_librispeech"), ("rank_phoneme", "train_phoneme"),
+     ("predict_phoneme", "rank_phoneme"), ("test_phoneme", "predict_phoneme")],
+)  # fmt: skip
+def test_a_missing_step_is_named(
+    finished: Path, tmp_path: Path, run_pipeline: Run, pipeline: str, named: str
+) -> None:
+    parts = {"rank_phoneme": 4, "predict_phoneme": 4, "test_phoneme": 4}
+    for layer in ("01_raw", "02_intermediate", "03_primary", "04_feature")[
+        : parts.get(pipeline, 0)
+    ]:
+        shutil.copytree(finished / layer, tmp_path / "data" / layer)
+    with pytest.raises(MissingPredecessorError, match=named):
+        run_pipeline(pipeline, tmp_path / "data")
+
+
+def test_parts_of_two_runs_make_no_record(copied: Path, run_pipeline: Run) -> None:
+    changed = {"phoneme": {"model": {"hidden_units": 24}, "training": {"epochs": 1}}}
+    run_pipeline("train_phoneme", copied, **changed)
+    with pytest.raises(MissingPredecessorError, match="rank_phoneme"):
+        run_pipeline("report_phonemes", copied, **changed)
+    run_pipeline("rank_phoneme", copied, **changed)
+    with pytest.raises(MissingPredecessorError, match="predict_phoneme,test_phoneme"):
+        run_pipeline("report_phonemes", copied, **changed)
+    run_pipeline("predict_phoneme", copied, **changed)
+    with pytest.raises(MissingPredecessorError, match="test_phoneme"):
+        run_pipeline("report_phonemes", copied, **changed)
+
+
+def test_a_test_list_without_labels_is_predicted_all_the_same(
+    tmp_path: Path, run_pipeline: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    demo = LibrispeechConfig.model_validate({"demo": {"minutes": 1.5, "speakers": 4}}).demo
+    root = make_demo_corpus(tmp_path / "corpus", layout="libriphone", config=demo, workers=1)
+    (root / "test_labels.txt").unlink()
+    with caplog.at_level(logging.WARNING):
+        run_pipeline(
+            "phonemes", tmp_path / "data", librispeech={"root": str(root)},
+            phoneme={"training": {"epochs": 1}},
+        )  # fmt: skip
+    assert "have no labels" in caplog.text
+    summary = read(tmp_path / "data/08_reporting/phonemes/summary.json")
+    assert summary["accuracy"] is None
+    assert len(pd.read_csv(tmp_path / "data/07_model_output/phonemes/prediction.csv")) > 100
+    assert (tmp_path / "data/08_reporting/phonemes/record.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"phoneme": {"model": {"window_frames": 4}}}, "window_frames must be odd"),
+        ({"phoneme": {"preset": "expert"}}, "phoneme.preset=expert"),
+        ({"phoneme": {"training": {"epoch": 3}}}, "did you mean epochs"),
+        ({"phoneme_features": {"delta": "time"}}, "phoneme_features.delta: unknown"),
+        ({"librispeech": {"split": {"ratio": 0.5}}}, "librispeech.split.ratio: unknown"),
+        ({"phoneme": {"training": {"schedule": {"kind": "poly"}}}}, "schedule.kind"),
+    ],
+    ids=str,
+)
+def test_a_wrong_parameter_is_named_before_anything_runs(
+    tmp_path: Path, run_pipeline: Run, given: Any, said: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        run_pipeline("ingest_librispeech", tmp_path / "data", **given)
+    assert said in str(error.value)
+    assert not (tmp_path / "data").exists()
