@@ -16,6 +16,7 @@ from amt_pipeline.core.files import read_json
 from amt_pipeline.datasets.table import read_table
 from amt_pipeline.mlflow_run import MlflowRun, resolve_settings
 from amt_pipeline.parameters import Parameters
+from amt_pipeline.phonemes import parameters as phonemes
 from amt_pipeline.phonemes.models import ModelConfig
 from amt_pipeline.phonemes.parameter_count import parameter_total
 from amt_pipeline.pipelines.studies import pipeline as module
@@ -275,12 +276,14 @@ def test_shipped_studies_of_known_tasks_fit_their_parameters(
             assert reference in {job.name for job in jobs}
             assert len({job.key for job in jobs}) == len(jobs)
             assert len({job.folder for job in jobs}) == len(jobs)
+    # The presets for a GPU take them, too.
     for name, study in known.items():
-        if study.task == "phoneme":
-            continue
         for variant in study.expand(name):
             settings = {"name": study.task, **variant.overrides}
-            resolve_task(values["presets"]["reference"], {}, settings)
+            if study.task == "phoneme":
+                phonemes.resolve_task(values["phoneme_presets"]["reference"], {}, settings)
+            else:
+                resolve_task(values["presets"]["reference"], {}, settings)
 
 
 def test_a_matched_width_is_that_of_the_reference_variant(

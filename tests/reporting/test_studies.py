@@ -113,7 +113,28 @@ def test_equal_learning_rates_are_one_line() -> None:
     same.loc[same["quantity"] == "learning_rate", "value"] = 1e-3
     assert [t.name for t in learning_rate_figure(same).data if t.name] == ["all 2 variants"]
     three = pd.concat([same, curves(("x", "y"))[lambda t: t["variant"] == "y"]])
-    assert [t.name for t in learning_rate_figure(three).data if t.name] == ["a, b", "y"]
+    assert [t.name for t in learning_rate_figure(three).data if t.name] == ["a = b", "y"]
+
+
+def test_equal_variants_are_one_line_in_both_panels() -> None:
+    same = curves(("a", "b", "c"))
+    rows = same["variant"].isin(["a", "b"])
+    same.loc[rows, "value"] = same.loc[same["variant"] == "a", "value"].tolist() * 2
+    figure = learning_curve_figure(same, metric="f1")
+    assert [trace.name for trace in figure.data if trace.name] == ["a = b", "c"] * 2
+    assert figure.data[-1].line.color == style.CYCLE[2]
+
+
+def test_noisy_training_scores_are_averaged_over_epochs() -> None:
+    rng = np.random.default_rng(0)
+    rows = [("a", 1, "train", step, step / 10, 0.5 + rng.normal(0, 0.1)) for step in range(1, 401)]
+    noisy = pd.DataFrame(rows, columns=["variant", "seed", "quantity", "step", "epoch", "value"])
+    (line,) = learning_curve_figure(noisy, metric="f1").data
+    assert list(line.x) == list(range(1, 41))
+    assert line.y[0] == pytest.approx(100 * np.mean([row[-1] for row in rows[:10]]))
+    short = noisy.assign(epoch=noisy["epoch"] / 100)
+    (line,) = learning_curve_figure(short, metric="f1").data
+    assert len(line.x) == 80
 
 
 def test_rates_decades_apart_have_a_logarithmic_axis() -> None:

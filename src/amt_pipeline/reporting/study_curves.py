@@ -14,7 +14,6 @@ from amt_pipeline.reporting.study_lines import (
     Line,
     legend_columns,
     lines_of,
-    rate_lines,
     score_range,
 )
 from amt_pipeline.reporting.training_curves import DASHES, log_axis
@@ -45,10 +44,9 @@ def learning_curve_figure(curves: pd.DataFrame, *, metric: str, title: str = "")
     """
     from plotly.subplots import make_subplots
 
-    panels = _panels(curves)
+    panels = lines_of(curves, *_panels(curves))
     figure = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    for row, quantity in enumerate(panels, start=1):
-        lines = lines_of(curves, quantity)
+    for row, (quantity, lines) in enumerate(panels.items(), start=1):
         for line in lines:
             _add_line(figure, line, row=row, factor=100, legend=row == 1)
         label = f"{PANELS[quantity]} {style.label(metric)} (%)"
@@ -65,14 +63,13 @@ def learning_curve_image(curves: pd.DataFrame, *, metric: str, title: str = "") 
     Raises:
         UserError: There is no curve.
     """
-    panels = _panels(curves)
-    names = lines_of(curves, panels[0])
-    columns = legend_columns(names)
-    legend_in = 0.2 * -(-len(names) // columns)
+    panels = lines_of(curves, *_panels(curves))
+    most = max(panels.values(), key=len)
+    columns = legend_columns(most)
+    legend_in = 0.2 * -(-len(most) // columns)
     figure = style.new_figure(7.2, 0.7 + legend_in + 2.3 * len(panels))
     all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, quantity in zip(all_axes, panels, strict=True):
-        lines = lines_of(curves, quantity)
+    for axes, (quantity, lines) in zip(all_axes, panels.items(), strict=True):
         for line in lines:
             _plot_line(axes, line, factor=100)
         axes.set_ylim(*score_range(lines))
@@ -92,7 +89,7 @@ def learning_rate_figure(curves: pd.DataFrame, *, title: str = "") -> Any:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    for line in rate_lines(curves):
+    for line in lines_of(curves, "learning_rate")["learning_rate"]:
         _add_line(figure, line, factor=1, legend=True)
     figure.update_layout(**_layout(title, curves["variant"].nunique(), 420))
     figure.update_xaxes(title="epoch")
@@ -107,7 +104,7 @@ def learning_rate_image(curves: pd.DataFrame, *, title: str = "") -> Figure:
     Raises:
         UserError: There is no curve.
     """
-    lines = rate_lines(curves)
+    lines = lines_of(curves, "learning_rate")["learning_rate"]
     columns = legend_columns(lines)
     figure = style.new_figure(7.2, 3.0 + 0.2 * -(-len(lines) // columns))
     axes = figure.add_subplot()

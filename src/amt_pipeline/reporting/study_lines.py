@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from amt_pipeline.core.errors import UserError
 from amt_pipeline.reporting import style
 from amt_pipeline.reporting.training_curves import DASHES
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAME_CHARS = 34
+
+MOST_POINTS = 80
+"""Of a training curve; one of more points is averaged over neighbours."""
 
 SHOWN_FROM = 0.8
 """The axis begins at this share of the lowest of the variants' best scores; before, curves run off
@@ -34,42 +39,72 @@ class Line:
         return bool((self.rows["n"] > 1).any())
 
 
-def lines_of(curves: pd.DataFrame, quantity: str) -> list[Line]:
-    """Return the curves of a quantity; a variant has one colour and dash in all panels."""
+def lines_of(curves: pd.DataFrame, *quantities: str) -> dict[str, list[Line]]:
+    """Return the curves of quantities; a variant has one colour and dash in all of them.
+
+    Variants that are equal in all quantities are one line with the names of all.
+
+    Args:
+        curves: One row per point: `variant, seed, quantity, step, epoch, value`.
+        *quantities: Those that are drawn in one figure.
+
+    Raises:
+        UserError: One of them has no curve.
+    """
     names = list(dict.fromkeys(curves["variant"]))
-    own = curves[curves["quantity"] == quantity]
-    if own.empty:
-        raise UserError("study", f"has no curve of {quantity} to draw", "Train its variants first")
-    lines = []
+    groups: list[tuple[list[str], dict[str, Line]]] = []
     for position, name in enumerate(names):
-        rows = own[own["variant"] == name].groupby("epoch")["value"]
-        table = rows.agg(["mean", "min", "max", "size"]).rename(columns={"size": "n"})
-        if table.empty:
-            continue
-        # Seeds that ended early would bend the mean where the others go on alone.
-        table = table[table["n"] == table["n"].max()].reset_index()
-        colours = len(style.CYCLE)
-        dash = position // colours % len(DASHES)
-        lines.append(Line(str(name), table, style.CYCLE[position % colours], dash))
-    return lines
-
-
-def rate_lines(curves: pd.DataFrame) -> list[Line]:
-    """Return the curves of the learning rate; variants that share one are one line."""
-    groups: list[list[Line]] = []
-    for line in lines_of(curves, "learning_rate"):
-        same = [group for group in groups if group[0].rows.equals(line.rows)]
-        if same:
-            same[0].append(line)
+        own = curves[curves["variant"] == name]
+        lines = {quantity: _line(own, quantity, position) for quantity in quantities}
+        for same, known in groups:
+            if all(lines[q].rows.equals(known[q].rows) for q in quantities):
+                same.append(str(name))
+                break
         else:
-            groups.append([line])
-    if len(groups) == 1 and len(groups[0]) > 1:
-        return [replace(groups[0][0], name=f"all {len(groups[0])} variants")]
-    return [replace(group[0], name=_joined([line.name for line in group])) for group in groups]
+            groups.append(([str(name)], lines))
+    found: dict[str, list[Line]] = {}
+    for quantity in quantities:
+        named = [replace(lines[quantity], name=_joined(own, names)) for own, lines in groups]
+        found[quantity] = [line for line in named if len(line.rows)]
+        if not found[quantity]:
+            remedy = "Train its variants first"
+            raise UserError("study", f"has no curve of {quantity} to draw", remedy)
+    return found
 
 
-def _joined(names: list[str]) -> str:
-    whole = ", ".join(names)
+def _line(curves: pd.DataFrame, quantity: str, position: int) -> Line:
+    """Return a variant's curve, which may be empty."""
+    points = curves[curves["quantity"] == quantity]
+    if quantity == "train":
+        points = _smoothed(points)
+    table = points.groupby("epoch")["value"].agg(["mean", "min", "max", "size"])
+    table = table.rename(columns={"size": "n"})
+    # Seeds that ended early would bend the mean where the others go on alone.
+    table = table[table["n"] == table["n"].max()].reset_index()
+    colours = len(style.CYCLE)
+    dash = position // colours % len(DASHES)
+    return Line("", table, style.CYCLE[position % colours], dash)
+
+
+def _smoothed(points: pd.DataFrame) -> pd.DataFrame:
+    """Return the points of a training with at most `MOST_POINTS` per seed: means of neighbours.
+
+    Training scores are of few batches each: all of them would be a band of noise.
+    """
+    if points.empty or points.groupby("seed").size().max() <= MOST_POINTS:
+        return points
+    last = float(points["epoch"].max())
+    # Whole epochs where there are enough of them: each window counts once in every mean.
+    width = 1.0 if last >= MOST_POINTS / 4 else last / MOST_POINTS
+    # The last step of an epoch ends a little after it.
+    ends = (np.ceil(points["epoch"] / width - 0.05) * width).clip(upper=last)
+    return points.assign(epoch=ends).groupby(["seed", "epoch"])[["value"]].mean().reset_index()
+
+
+def _joined(names: list[str], of: list[str]) -> str:
+    whole = " = ".join(names)
+    if len(names) == len(of) > 1:
+        return f"all {len(names)} variants"
     return whole if len(whole) <= NAME_CHARS else f"{names[0]} and {len(names) - 1} more"
 
 

@@ -97,7 +97,7 @@ def study_html(
     """
     page = Page(report.title, report.question)
     page.paragraph(_summary(report))
-    page.table(shown_table(report), marked=list(report.table["variant"] == _best(report)))
+    page.table(shown_table(report), marked=list(report.table["rank"] == 1))
     for text in report.warnings:
         page.paragraph(f"Note: {text}")
     for caption, path in images.items():
@@ -147,10 +147,6 @@ def _summary(report: StudyReport) -> str:
         f"{'seed' if n_seeds == 1 else 'seeds'} each, on {report.n_units} validation units "
         f"({report.unit}), tested against {report.reference}."
     )
-
-
-def _best(report: StudyReport) -> str:
-    return str(report.table.iloc[0]["variant"])
 
 
 def _settings(report: StudyReport) -> pd.DataFrame:

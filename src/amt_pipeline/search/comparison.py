@@ -162,7 +162,10 @@ def _ranked(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     table = table.sort_values(
         f"validation_{metric}", ascending=False, kind="stable", na_position="last"
     ).reset_index(drop=True)
-    table.insert(0, "rank", np.arange(1, len(table) + 1))
+    # Equal scores share a rank; those without one come after all others.
+    scores = table[f"validation_{metric}"]
+    ranks = scores.rank(method="min", ascending=False, na_option="bottom")
+    table.insert(0, "rank", ranks.astype(int))
     score = f"validation_{metric}"
     before = [*table.columns[: list(table.columns).index(score) + 1], f"{score}_low"]
     before.append(f"{score}_high")
@@ -203,7 +206,7 @@ def _warnings(
     doubtful = _within_seeds(table, reference)
     if doubtful:
         found.append(
-            f"{', '.join(doubtful)}: different from {reference} on these units, but by no more "
+            f"{'; '.join(doubtful)}: different from {reference} on these units, but by no more "
             "than trainings with other seeds differ; add seeds"
         )
     return (*found, *_of_rankings(results))
@@ -215,7 +218,8 @@ def _of_rankings(results: Sequence[VariantResult]) -> list[str]:
     for warning in dict.fromkeys(w for r in results for w in r.warnings):
         if any(part in warning for part in RANGE_WARNINGS):
             who = dict.fromkeys(r.name for r in results if warning in r.warnings)
-            found.append(f"{', '.join(who)}: {warning}")
+            is_all = len(who) == len({r.name for r in results}) > 1
+            found.append(f"{'all variants' if is_all else '; '.join(who)}: {warning}")
     return found
 
 

@@ -1,7 +1,7 @@
 """How a variant of a study becomes a task, for every task that can be studied.
 
-A new task adds its `Family` to `FAMILIES`: the inputs that its nodes take, and a function that
-opens the task on them with a variant's overrides.
+Every task that can be trained (`pipelines.tasks.TASKS`) can be studied. One that has to be opened
+in another way gets a `Family` of its own in `FAMILIES`.
 """
 
 from __future__ import annotations
