@@ -24,7 +24,7 @@ from amt_pipeline.pipeline_registry import register_pipelines
 CONF = Path(__file__).resolve().parents[2] / "conf"
 LONGEST_NODE_LINES = 30
 # Handed from node to node in memory; the files themselves are in the catalog.
-IN_MEMORY = {"report_images"}
+IN_MEMORY = {"report_images", "phoneme_report_images"}
 HEAVY = {"torch", "tensorflow", "mlflow", "librosa", "matplotlib", "plotly", "pandas", "numpy"}
 
 REGISTERED = register_pipelines()
@@ -45,24 +45,28 @@ def families() -> list[str]:
 
 
 def test_pipelines_have_their_public_names() -> None:
-    tasks = [f"{verb}_{task}" for verb in ("train", "rank") for task in ("onset", "pitch")]
+    names = ("onset", "pitch", "phoneme")
+    tasks = [f"{verb}_{task}" for verb in ("train", "rank") for task in names]
     rest = ["ingest_maestro", "rank_curve", "transcribe", "test_notes", "report_transcription"]
-    rest += ["export_tfrecords"]
+    rest += ["export_tfrecords", "ingest_librispeech", "predict_phoneme", "test_phoneme"]
+    rest += ["report_phonemes", "phonemes"]
     rest += [name for name in REGISTERED if name.startswith("compare_")]  # see test_studies.py
     assert sorted(REGISTERED) == sorted(["__default__", "transcription", *tasks, *rest])
     assert REGISTERED["__default__"] is REGISTERED["transcription"]
 
 
-def test_umbrella_is_the_sum_of_its_parts() -> None:
-    whole = {node.name for node in REGISTERED["transcription"].nodes}
-    parts = {
-        node.name
-        for name, pipeline in REGISTERED.items()
-        if name not in ("transcription", "__default__", "export_tfrecords", "rank_curve")
-        and not name.startswith("compare_")
-        for node in pipeline.nodes
-    }
-    assert whole == parts
+def test_umbrellas_are_the_sums_of_their_parts() -> None:
+    alone = ("transcription", "phonemes", "__default__", "export_tfrecords", "rank_curve")
+    speech = re.compile("phoneme|librispeech")
+    for umbrella, of_speech in (("transcription", False), ("phonemes", True)):
+        parts = {
+            node.name
+            for name, pipeline in REGISTERED.items()
+            if name not in alone and not name.startswith("compare_")
+            and bool(speech.search(name)) is of_speech
+            for node in pipeline.nodes
+        }  # fmt: skip
+        assert {node.name for node in REGISTERED[umbrella].nodes} == parts
 
 
 @pytest.mark.parametrize("name", REGISTERED)
@@ -116,7 +120,7 @@ def test_every_dataset_of_every_pipeline_resolves(
             assert isinstance(dataset, AbstractDataset), name
             place = Path(dataset._filepath).relative_to(tmp_path / "data")
             pattern = re.sub(r"^\w+(?=\.study_)", "{study}", name)
-            pattern = re.sub("^(onset|pitch)", "{task}", pattern)
+            pattern = re.sub("^(onset|pitch|phoneme)(?=[._])", "{task}", pattern)
             entry = written.get(name) or written[pattern]
             if not isinstance(dataset, PathDataset):  # folders have no layer
                 assert entry["metadata"]["kedro-viz"]["layer"] == place.parts[0][3:], name

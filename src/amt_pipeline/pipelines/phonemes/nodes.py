@@ -29,18 +29,13 @@ def predict_frames(
 ) -> dict[str, Any]:
     """Predict the test list; return the index of what was predicted.
 
-    A network that was chosen before the latest training, and utterances of the list that are in
-    quarantine, are named in the log.
+    The log names a network that was chosen before the latest training, and what quarantine holds.
 
     Raises:
         StoreError: Frames were made from other files than the manifest's.
     """
     from amt_pipeline.phonemes.predict import PredictionConfig, predict_utterances
-    from amt_pipeline.phonemes.prediction_file import (
-        list_order,
-        shift_warning,
-        write_prediction_file,
-    )
+    from amt_pipeline.phonemes.prediction_file import list_order
     from amt_pipeline.pipelines.phonemes.task import check_frames_of
     from amt_pipeline.store.manifest import Manifest
     from amt_pipeline.tracking import log_parameters
@@ -49,9 +44,9 @@ def predict_frames(
     config = PredictionConfig.model_validate(predict)
     log_parameters({"phoneme_predict": config})
     check_frames_of(Manifest(manifest).split("test"), frames_folder)
-    names = list_order(manifest)
     # From here on until all is done, predictions of two models may lie side by side.
     (predictions_folder / INDEX_FILE).unlink(missing_ok=True)
+    names = list_order(manifest)
     outcome = predict_utterances(
         names,
         best_folder=models_folder / best["task"] / "best",
@@ -59,14 +54,21 @@ def predict_frames(
         out_folder=predictions_folder,
         config=config,
     )
-    path = predictions_folder / PREDICTION_FILE
-    rows = write_prediction_file(path, predictions_folder, names)
+    about = {"chosen": best.get("training"), "step": best["step"]}
+    about["warning"] = _write_answers(predictions_folder, names, summary["test_list"])
+    return {**outcome.index(), **about}
+
+
+def _write_answers(folder: Path, names: list[str], test_list: dict[str, Any]) -> str:
+    """Write the class of every frame; return (and log) what is wrong with the list, if anything."""
+    from amt_pipeline.phonemes.prediction_file import shift_warning, write_prediction_file
+
+    path = folder / PREDICTION_FILE
+    rows = write_prediction_file(path, folder, names)
     logger.info("%s: class of %d frames of %d utterances", path, rows, len(names))
-    test_list = summary["test_list"]
     if warning := shift_warning(test_list["left_out"], test_list["utterances"]):
         logger.warning("%s: %s", path, warning)
-    chosen = {"chosen": best.get("training"), "step": best["step"]}
-    return {**outcome.index(), **chosen, "warning": warning}
+    return warning
 
 
 def score_predictions(

@@ -13,6 +13,7 @@ from amt_pipeline.pipelines.tasks import training_key
 if TYPE_CHECKING:
     import pandas as pd
 
+    from amt_pipeline.reporting.run_page import Provenance
     from amt_pipeline.transcription.parameters import PresetName
 
 logger = logging.getLogger(__name__)
@@ -35,16 +36,12 @@ def write_phoneme_record(
     Raises:
         MissingPredecessorError: Its parts are of different corpora, trainings or networks.
     """
-    from amt_pipeline import __version__
     from amt_pipeline.phonemes.parameters import DEFAULT_LEVEL
     from amt_pipeline.phonemes.record import compose_record
     from amt_pipeline.pipelines.phonemes.task import choose_size
-    from amt_pipeline.provenance import git_tags
-    from amt_pipeline.reporting.run_page import Provenance
     from amt_pipeline.tracking import current_reporter
 
     require_parts_of_one_run(training, best, summary, predictions, test)
-    git = git_tags(Path.cwd())
     with current_reporter(None, "phoneme") as reporter:
         scores = {"test/accuracy": test["accuracy"], "test/cross_entropy": test["cross_entropy"]}
         reporter.scalars({k: v for k, v in scores.items() if v is not None}, best["step"])
@@ -55,19 +52,28 @@ def write_phoneme_record(
         best=best,
         test=test,
         per_class=class_scores,
-        provenance=Provenance(
-            time_utc=datetime.now(UTC).isoformat(),
-            code_version=__version__,
-            git_sha=git.get("mlflow.source.git.commit", ""),
-            git_dirty={"true": True, "false": False}.get(git.get("git.dirty", "")),
-            data_fingerprint=summary["fingerprint"],
-        ),
+        provenance=_provenance(summary["fingerprint"]),
         images=images,
         folder=reporting_folder,
         notes=tuple(filter(None, [predictions["warning"]])),
     )
     logger.info("Record: %s", reporting_folder / "record.html")
     return record, markdown, html
+
+
+def _provenance(data_fingerprint: str) -> Provenance:
+    from amt_pipeline import __version__
+    from amt_pipeline.provenance import git_tags
+    from amt_pipeline.reporting.run_page import Provenance
+
+    git = git_tags(Path.cwd())
+    return Provenance(
+        time_utc=datetime.now(UTC).isoformat(),
+        code_version=__version__,
+        git_sha=git.get("mlflow.source.git.commit", ""),
+        git_dirty={"true": True, "false": False}.get(git.get("git.dirty", "")),
+        data_fingerprint=data_fingerprint,
+    )
 
 
 def require_parts_of_one_run(
