@@ -14,9 +14,11 @@ from omegaconf import OmegaConf
 import amt_pipeline
 from amt_pipeline.commands import app
 from amt_pipeline.core.errors import ConfigError
+from amt_pipeline.features.mfcc_spec import MfccSpec
 from amt_pipeline.hooks import SHELL_PARAMETERS
 from amt_pipeline.mlflow_run import TrackingSettings
 from amt_pipeline.parameters import Parameters, check_parameters
+from amt_pipeline.phonemes.task_config import PhonemeTaskConfig
 from amt_pipeline.pipeline_registry import register_pipelines
 from amt_pipeline.ranking.rank import RankingConfig
 from amt_pipeline.transcription.parameters import resolve_task
@@ -33,7 +35,7 @@ MAX_IMAGE_BYTES = 300_000
 # Blocks of parameters, and what documents leave out before them where both networks have one.
 NETWORK_BLOCKS = ("input", "labels", "model", "training", "augment", "evaluation", "ranking")
 BLOCKS = ("features", "onset", "pitch", "transcribe", "maestro", "ingest", "parallel", "export")
-BLOCKS += ("scoring", "curve")
+BLOCKS += ("scoring", "curve", "phoneme_features", "phoneme", "librispeech")
 DOTTED = re.compile(rf"(?:{'|'.join(NETWORK_BLOCKS + BLOCKS)})(?:\.[a-z_][a-z0-9_]*)+")
 
 
@@ -98,7 +100,7 @@ def test_configuration_that_is_shown_is_accepted(base: dict[str, Any]) -> None:
         accept(run["params"], base)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/transcription.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/transcription.md", "docs/phonemes.md"])
 def test_parameters_that_are_named_exist(document: str) -> None:
     spans = re.findall(r"`([^`\n=]+)", TEXT[REPOSITORY / document])
     named = {name for name in spans if DOTTED.fullmatch(name)}
@@ -121,6 +123,11 @@ def is_parameter(name: str) -> bool:
         model, steps = TranscriptionConfig, steps[1:]
     elif steps[0] == "features":
         model = FrameTaskConfig
+    elif steps[0] == "phoneme_features":
+        model, steps = MfccSpec, steps[1:]
+    elif steps[0] == "phoneme":
+        model = RankingConfig if steps[1] == "ranking" else PhonemeTaskConfig
+        steps = steps[2:] if steps[1] in ("ranking", "preset") else steps[1:]
     for step in steps:
         fields = getattr(model, "model_fields", {})
         if step not in fields:
