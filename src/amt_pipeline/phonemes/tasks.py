@@ -13,6 +13,7 @@ from amt_pipeline.core.hashing import value_sha256
 from amt_pipeline.core.seeding import derive_rng
 from amt_pipeline.features.mfcc_spec import MfccSpec
 from amt_pipeline.phonemes.augment import vary
+from amt_pipeline.phonemes.grouping import pooled_by_length
 from amt_pipeline.phonemes.label_store import FrameClasses, read_labels
 from amt_pipeline.phonemes.models import ModelConfig
 from amt_pipeline.phonemes.networks import build_network
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 BATCH_FRAMES = {"cpu": 1024, "cuda": 16384}
 """Most frames per evaluation batch of a window network."""
-
-POOL_BATCHES = 16
-"""Batches of utterances that are sorted by length together, so that little of them is padding."""
 
 UNIT = "utterance"
 
@@ -121,13 +119,15 @@ class PhonemeTask:
     def training_windows(self, epoch: int) -> Windows:
         """Return all frames, or all utterances, of an epoch in random order.
 
-        Utterances are sorted by length within pools of some batches, then the batches of a pool are
-        shuffled: lengths in a batch are alike and its padding is short.
+        Utterances of like length are in one batch, see `grouping.pooled_by_length`.
         """
         source, _ = self.open_split("train")
         rng = derive_rng(self.training.seed, "shuffle", epoch)
         if self.config.model.whole_utterances:
-            order = _pooled_by_length(source.n_frames, self.training.batch_size, rng)
+            size = self.training.batch_size
+            # Epochs are joined end to end: a batch may have begun in the one before.
+            begun = -epoch * len(source.n_frames) % size
+            order = pooled_by_length(source.n_frames, size, rng, begun)
             return Windows(order, np.zeros(len(order), np.int64))
         windows = frames_of(source.n_frames)
         return windows[rng.permutation(len(windows))]
@@ -242,21 +242,3 @@ def frames_of(n_frames: npt.NDArray[np.int64]) -> Windows:
     first = np.cumsum(n_frames) - n_frames
     recording = np.repeat(np.arange(len(n_frames)), n_frames)
     return Windows(recording, np.arange(len(recording)) - first[recording])
-
-
-def _pooled_by_length(
-    n_frames: npt.NDArray[np.int64], batch_size: int, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    order = rng.permutation(len(n_frames))
-    pool = batch_size * POOL_BATCHES
-    parts = []
-    for first in range(0, len(order), pool):
-        sorted_pool = order[first : first + pool]
-        sorted_pool = sorted_pool[np.argsort(n_frames[sorted_pool], kind="stable")]
-        batches = [
-            sorted_pool[at : at + batch_size] for at in range(0, len(sorted_pool), batch_size)
-        ]
-        # A batch that is not full stays last: it would shift the others against the steps.
-        whole = [one for one in batches if len(one) == batch_size]
-        parts += [whole[at] for at in rng.permutation(len(whole))] + batches[len(whole) :]
-    return np.concatenate(parts) if parts else order
