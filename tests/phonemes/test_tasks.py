@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from amt_pipeline.core.errors import ConfigError
+from amt_pipeline.core.errors import ConfigError, StoreError
 from amt_pipeline.core.seeding import derive_rng
 from amt_pipeline.features.mfcc_spec import MfccSpec
 from amt_pipeline.phonemes.label_store import LabelPart, write_label_pack
@@ -160,6 +161,14 @@ def test_every_kind_learns_and_is_ranked(corpus: Path, tmp_path: Path, model: An
     )  # fmt: skip
     assert outcome.best["validation"]["pooled_accuracy"] > 0.8
     assert set(outcome.per_unit["unit"]) == {"v", "w"}
+
+
+def test_labels_that_are_not_as_many_as_frames_are_refused(corpus: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(corpus, tmp_path / "corpus"))
+    parts = [LabelPart(name, features(name)[1][1:]) for name in LENGTHS["train"]]
+    write_label_pack(folder / "labels", "train", parts)
+    with pytest.raises(StoreError, match=r"4 utterances .* \(a: 39 and 40\)"):
+        make_task(folder).training_windows(0)
 
 
 PRESETS = {

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from amt_pipeline.core.errors import ConfigError, MissingPredecessorError
+from amt_pipeline.core.errors import ConfigError, MissingPredecessorError, StoreError
 from amt_pipeline.phonemes.config import LibrispeechConfig
 from amt_pipeline.phonemes.demo import make_demo_corpus
+from amt_pipeline.phonemes.label_store import LabelPart, read_label_index, write_label_pack
 
 Run = Callable[..., Any]
 
@@ -108,6 +110,24 @@ def test_parts_of_two_runs_make_no_record(copied: Path, run_pipeline: Run) -> No
     run_pipeline("predict_phoneme", copied, **changed)
     with pytest.raises(MissingPredecessorError, match="test_phoneme"):
         run_pipeline("report_phonemes", copied, **changed)
+
+
+@pytest.mark.parametrize("pipeline", ["train_phoneme", "test_phoneme"])
+def test_labels_of_another_corpus_are_refused(
+    copied: Path, run_pipeline: Run, pipeline: str
+) -> None:
+    folder = copied / "02_intermediate/librispeech/labels"
+    for path in folder.glob("*.npy"):
+        name, classes = path.stem, np.load(path)
+        index = read_label_index(folder, name)
+        ends = np.cumsum([part.n_labels for part in index.parts])
+        turned = [
+            LabelPart(part.recording_id, (classes[end - part.n_labels : end] + 1) % 41, part.extra)
+            for part, end in zip(index.parts, ends, strict=True)
+        ]
+        write_label_pack(folder, name, turned)
+    with pytest.raises(StoreError, match=r"other files than the manifest.*ingest_librispeech"):
+        run_pipeline(pipeline, copied)
 
 
 def test_a_test_list_without_labels_is_predicted_all_the_same(

@@ -7,7 +7,7 @@ they are and how many. The index is written last: labels are there when it is.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -159,6 +159,18 @@ def read_label_index(folder: Path, name: str) -> LabelIndex:
         raise StoreError(index_path, error.problem, AGAIN) from error
 
 
+def label_indexes(folder: Path) -> Iterator[tuple[str, LabelIndex]]:
+    """Yield every pack's name and index, by name.
+
+    Raises:
+        StoreError: An index is damaged, or without its labels.
+    """
+    for path in sorted(folder.glob("*.json")):
+        if not path.name.startswith(TEMPORARY_PREFIX):
+            name = path.name.removesuffix(".json")
+            yield name, read_label_index(folder, name)
+
+
 def remove_label_packs(folder: Path, keep: Collection[str]) -> None:
     """Remove the labels of all packs but some.
 
@@ -187,11 +199,7 @@ def read_labels(folder: Path, recording_ids: Sequence[str]) -> FrameClasses:
     """
     wanted, found = set(recording_ids), dict[str, npt.NDArray[np.uint8]]()
     without: list[str] = []
-    for path in sorted(folder.glob("*.json")):
-        if path.name.startswith(TEMPORARY_PREFIX):
-            continue
-        name = path.name.removesuffix(".json")
-        index = read_label_index(folder, name)
+    for name, index in label_indexes(folder):
         if wanted.isdisjoint(part.recording_id for part in index.parts):
             continue
         classes = read_classes_of(folder, name, index)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from amt_pipeline.core.errors import StoreError
 from amt_pipeline.core.hashing import value_sha256
 from amt_pipeline.core.seeding import derive_rng
 from amt_pipeline.features.mfcc_spec import MfccSpec
 from amt_pipeline.phonemes.augment import vary
 from amt_pipeline.phonemes.grouping import pooled_by_length
-from amt_pipeline.phonemes.label_store import FrameClasses, read_labels
+from amt_pipeline.phonemes.label_store import AGAIN, FrameClasses, read_labels
 from amt_pipeline.phonemes.models import ModelConfig
 from amt_pipeline.phonemes.networks import build_network
 from amt_pipeline.phonemes.task_config import PhonemeTaskConfig
@@ -175,11 +176,20 @@ class PhonemeTask:
         """Return frames and classes of a split; opened once.
 
         Raises:
-            StoreError: Labels are not those of the frames.
+            StoreError: Labels are missing or damaged, or not as many as frames.
         """
         if split not in self._open:
             ids = list(self._splits.get(split, ()))
-            self._open[split] = WindowReader(self.store, ids), read_labels(self.labels_folder, ids)
+            source, classes = WindowReader(self.store, ids), read_labels(self.labels_folder, ids)
+            others = np.flatnonzero(source.n_frames != classes.n_frames)
+            if len(others):
+                at = others[0]
+                problem = (
+                    f"{len(others)} utterances have other numbers of labels than of frames "
+                    f"({ids[at]}: {classes.n_frames[at]} and {source.n_frames[at]})"
+                )
+                raise StoreError(self.labels_folder, problem, AGAIN)
+            self._open[split] = source, classes
         return self._open[split]
 
     def windows_of(self, position: int, n_frames: int) -> Iterator[Windows]:

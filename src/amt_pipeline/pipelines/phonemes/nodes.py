@@ -34,16 +34,16 @@ def predict_frames(
     Raises:
         StoreError: Frames were made from other files than the manifest's.
     """
+    from amt_pipeline.phonemes.contents import check_frames
     from amt_pipeline.phonemes.predict import PredictionConfig, predict_utterances
     from amt_pipeline.phonemes.prediction_file import list_order
-    from amt_pipeline.pipelines.phonemes.task import check_frames_of
     from amt_pipeline.store.manifest import Manifest
     from amt_pipeline.tracking import log_parameters
 
     warn_of_former_training(best, models_folder / best["task"])
     config = PredictionConfig.model_validate(predict)
     log_parameters({"phoneme_predict": config})
-    check_frames_of(Manifest(manifest).split("test"), frames_folder)
+    check_frames(Manifest(manifest).split("test"), frames_folder)
     # From here on until all is done, predictions of two models may lie side by side.
     (predictions_folder / INDEX_FILE).unlink(missing_ok=True)
     names = list_order(manifest)
@@ -82,15 +82,19 @@ def score_predictions(
     """Return scores per utterance and per class, the confusions, and the figures of the test list.
 
     The summary says too what was scored: the model's key and the corpus.
+
+    Raises:
+        StoreError: Labels are others than the manifest's.
     """
     from amt_pipeline.phonemes import scoring as phonemes
+    from amt_pipeline.phonemes.contents import check_labels
     from amt_pipeline.store.manifest import Manifest
 
     corpus = Manifest(manifest)
     config = phonemes.ScoringConfig.model_validate(scoring)
-    scores = phonemes.score_predictions(
-        predictions_folder, labels_folder, corpus.split("test"), summary, config
-    )
+    rows = corpus.split("test")
+    check_labels(rows, labels_folder)
+    scores = phonemes.score_predictions(predictions_folder, labels_folder, rows, summary, config)
     found = scores.summary
     for warning in found["warnings"]:
         logger.warning("Test list: %s", warning)
