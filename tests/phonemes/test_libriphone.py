@@ -138,15 +138,30 @@ def test_what_is_left_out_does_not_change_the_split(make_libriphone: Make) -> No
 
 def test_ids_without_labels_are_missing_too(make_libriphone: Make) -> None:
     root = make_libriphone(test_labels=True)
-    for name, lost in (("train", "1-1-1"), ("test", "9-1-0")):
-        path = root / f"{name}_labels.txt"
-        lines = path.read_text().splitlines(keepends=True)
-        path.write_text("".join(line for line in lines if not line.startswith(lost)))
-    with pytest.raises(
-        CorpusError, match=r"2 of 6 .* 1-1-1: has no labels .* 9-1-0: has no labels"
-    ):
+    path = root / "train_labels.txt"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith("1-1-1")))
+    with pytest.raises(CorpusError, match=r"1 of 6 .* 1-1-1: has no labels"):
         read_libriphone(root, CONFIG)
-    assert len(read_libriphone(root, QUARANTINE).utterances) == 4
+    assert len(read_libriphone(root, QUARANTINE).utterances) == 5
+
+
+def test_labels_of_the_test_list_may_be_missing_or_wrong(make_libriphone: Make) -> None:
+    root = make_libriphone(test=("9-1-0", "9-1-1", "9-1-2"), test_labels=True)
+    path = root / "test_labels.txt"
+    first, second, _ = path.read_text().splitlines()
+    path.write_text(f"{first}\n\n{second.replace(' 1', ' 41', 1)}\n")
+    reading = read_libriphone(root, CONFIG)
+    assert reading.failures == ()
+    labelled = {
+        u.recording_id: u.classes is not None for u in reading.utterances if u.split == "test"
+    }
+    assert labelled == {"9-1-0": True, "9-1-1": False, "9-1-2": False}
+    absent, wrong = reading.warnings
+    assert f"{path} has no labels for 1 of 3 utterances" in absent
+    assert absent.endswith("9-1-2")
+    assert wrong.startswith(f"{path} line 3 (9-1-1): labels that are no class")
+    assert wrong.endswith("counts as unlabelled")
 
 
 def test_files_and_labels_in_no_list_are_told(make_libriphone: Make) -> None:

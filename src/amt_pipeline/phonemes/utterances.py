@@ -32,6 +32,8 @@ class Utterance:
         audio_path: Its sound, or None.
         alignment_path: Which phone is when, or None (then it has no labels, or `classes`).
         classes: uint8 `[n_frames]`, where labels are listed per frame; or None.
+        optional_labels: File and line of `classes` if the utterance is of use without them: such
+            that are not as many as its frames are then left out with a warning.
     """
 
     recording_id: str
@@ -40,6 +42,7 @@ class Utterance:
     audio_path: Path | None = None
     alignment_path: Path | None = None
     classes: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
+    optional_labels: str = ""
 
     @property
     def source_path(self) -> Path:
