@@ -154,6 +154,36 @@ def test_a_test_list_without_labels_is_predicted_all_the_same(
         ({"phoneme": {"model": {"window_frames": 4}}}, "window_frames must be odd"),
         ({"phoneme": {"preset": "expert"}}, "phoneme.preset=expert"),
         ({"phoneme": {"training": {"epoch": 3}}}, "did you mean epochs"),
+        (
+            {"phoneme": {"preset": "utterance", "model": {"hidden_units": "matched"}}},
+            "phoneme.model.hidden_units=matched: lstm_utterance has no matching width",
+        ),
+        (
+            {"phoneme": {"model": {"hidden_units": "matched", "hidden_layers": "two"}}},
+            "phoneme.model.hidden_layers: Input should be a valid integer",
+        ),
+        (
+            {"phoneme": {"model": {"hidden_units": "matched", "hidden_layers": None}}},
+            "phoneme.model.hidden_layers: Input should be a valid integer",
+        ),
+        (
+            {"phoneme": {"model": {"hidden_units": "matched", "window_frames": 4}}},
+            "phoneme.model.window_frames: window_frames must be odd",
+        ),
+        (
+            {"phoneme": {"model": {"hidden_units": "matched", "hidden_layers": 100_000}}},
+            "phoneme.model.hidden_layers=100000: 100000 hidden layers of a single unit",
+        ),
+        ({"phoneme": {"model": "mlp"}}, "phoneme.model: Input should be a valid dictionary"),
+        ({"phoneme": {"model": None}}, "phoneme.model: Input should be a valid dictionary"),
+        ({"phoneme": {"training": None}}, "phoneme.training: Input should be a valid dictionary"),
+        ({"phoneme": {"ranking": 3}}, "phoneme.ranking: Input should be a valid dictionary"),
+        ({"phoneme": {"preset": ["strong"]}}, "phoneme.preset=['strong']: is not among"),
+        (
+            {"phoneme": {"model": {"batch_norm": True}, "training": {"batch_size": 1}}},
+            "phoneme: training.batch_size must be 2 at least with model.batch_norm",
+        ),
+        ({"phoneme": {"features": {"delta_axis": "time"}}}, "phoneme.features: is not a"),
         ({"phoneme_features": {"delta": "time"}}, "phoneme_features.delta: unknown"),
         ({"librispeech": {"split": {"ratio": 0.5}}}, "librispeech.split.ratio: unknown"),
         ({"phoneme": {"training": {"schedule": {"kind": "poly"}}}}, "schedule.kind"),

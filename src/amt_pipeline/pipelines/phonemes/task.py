@@ -45,7 +45,8 @@ def open_phoneme_task(
     from amt_pipeline.tracking import log_parameters
 
     size = choose_size(preset)
-    resolved = resolve_task(presets[size], features, settings, reference)
+    n_classes = len(summary["classes"])
+    resolved = resolve_task(presets[size], features, settings, reference, n_classes)
     corpus = Manifest(manifest)
     rows = {name: corpus.split(name) for name in SPLITS}
     labelled = {name: table[table["has_labels"]] for name, table in rows.items()}
@@ -54,7 +55,7 @@ def open_phoneme_task(
         store_folder=frames_folder,
         labels_folder=truth_folder,
         splits={name: table["recording_id"].tolist() for name, table in labelled.items()},
-        n_classes=len(summary["classes"]),
+        n_classes=n_classes,
         data_fingerprint=corpus.fingerprint(),
     )
     for split in splits:
