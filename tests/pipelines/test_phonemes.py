@@ -17,6 +17,7 @@ from amt_pipeline.core.errors import ConfigError, MissingPredecessorError, Store
 from amt_pipeline.phonemes.config import LibrispeechConfig
 from amt_pipeline.phonemes.demo import make_demo_corpus
 from amt_pipeline.phonemes.label_store import LabelPart, read_label_index, write_label_pack
+from amt_pipeline.pipelines.phonemes.nodes import _headline
 
 Run = Callable[..., Any]
 
@@ -112,6 +113,40 @@ def test_parts_of_two_runs_make_no_record(copied: Path, run_pipeline: Run) -> No
         run_pipeline("report_phonemes", copied, **changed)
 
 
+def course_corpus(folder: Path) -> Path:
+    demo = LibrispeechConfig.model_validate({"demo": {"minutes": 1.5, "speakers": 4}}).demo
+    return make_demo_corpus(folder, layout="libriphone", config=demo, workers=1)
+
+
+def test_one_labelled_test_utterance_is_scored_without_an_interval(
+    tmp_path: Path, run_pipeline: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = course_corpus(tmp_path / "corpus")
+    labels = root / "test_labels.txt"
+    labels.write_text(labels.read_text().splitlines()[0])
+    with caplog.at_level(logging.INFO):
+        run_pipeline(
+            "phonemes", tmp_path / "data", librispeech={"root": str(root)},
+            phoneme={"training": {"epochs": 1}}, phoneme_scoring={"level": 0.9},
+        )  # fmt: skip
+    (line,) = [text for text in caplog.messages if "test utterances: accuracy" in text]
+    assert "frames of 1 test utterances: accuracy 0." in line
+    assert "interval" not in line
+    assert ", always SIL 0." in line
+    summary = read(tmp_path / "data/08_reporting/phonemes/summary.json")
+    assert (summary["accuracy_low"], summary["level"]) == (None, 0.9)
+
+
+def test_the_line_of_a_score_says_what_there_is() -> None:
+    found = {"n_frames": 9, "n_utterances": 2, "accuracy": 0.5, "accuracy_low": 0.4,
+             "accuracy_high": 0.6, "level": 0.9, "majority": {}}  # fmt: skip
+    said = "9 frames of 2 test utterances: accuracy 0.5000"
+    assert _headline(found) == f"{said}, 90 % interval by utterance 0.4000 to 0.6000"
+    majority = {"name": "SIL", "accuracy": 0.25}
+    alone = {**found, "accuracy_low": None, "accuracy_high": None, "majority": majority}
+    assert _headline(alone) == f"{said}, always SIL 0.2500"
+
+
 @pytest.mark.parametrize("pipeline", ["train_phoneme", "test_phoneme"])
 def test_labels_of_another_corpus_are_refused(
     copied: Path, run_pipeline: Run, pipeline: str
@@ -133,8 +168,7 @@ def test_labels_of_another_corpus_are_refused(
 def test_a_test_list_without_labels_is_predicted_all_the_same(
     tmp_path: Path, run_pipeline: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    demo = LibrispeechConfig.model_validate({"demo": {"minutes": 1.5, "speakers": 4}}).demo
-    root = make_demo_corpus(tmp_path / "corpus", layout="libriphone", config=demo, workers=1)
+    root = course_corpus(tmp_path / "corpus")
     (root / "test_labels.txt").unlink()
     with caplog.at_level(logging.WARNING):
         run_pipeline(

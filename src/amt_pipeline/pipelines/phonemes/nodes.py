@@ -99,15 +99,23 @@ def score_predictions(
     for warning in found["warnings"]:
         logger.warning("Test list: %s", warning)
     if found["n_frames"]:
-        logger.info(
-            "%d frames of %d test utterances: accuracy %.4f (95 %% interval by utterance %.4f to "
-            "%.4f), always %s %.4f",
-            found["n_frames"], found["n_utterances"], found["accuracy"], found["accuracy_low"],
-            found["accuracy_high"], found["majority"].get("name"),
-            found["majority"].get("accuracy", float("nan")),
-        )  # fmt: skip
+        logger.info("%s", _headline(found))
     about = {"model": predictions["model"], "data": corpus.fingerprint()}
     return scores.per_utterance, scores.per_class, scores.confusion, {**found, **about}
+
+
+def _headline(found: dict[str, Any]) -> str:
+    """Return the accuracy of a test list in one line; of one utterance there is no interval."""
+    parts = [
+        f"{found['n_frames']} frames of {found['n_utterances']} test utterances: "
+        f"accuracy {found['accuracy']:.4f}"
+    ]
+    if found["accuracy_low"] is not None:
+        ends = f"{found['accuracy_low']:.4f} to {found['accuracy_high']:.4f}"
+        parts.append(f"{100 * found['level']:g} % interval by utterance {ends}")
+    if majority := found["majority"]:
+        parts.append(f"always {majority['name']} {majority['accuracy']:.4f}")
+    return ", ".join(parts)
 
 
 def draw_confusion(confusion: pd.DataFrame) -> tuple[Any, Any]:
