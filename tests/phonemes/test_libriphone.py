@@ -128,6 +128,20 @@ def test_ids_without_files_are_all_named_at_once(make_libriphone: Make) -> None:
     assert "1-1-1" not in by_name(reading)
 
 
+def test_of_very_many_missing_files_the_log_names_all(
+    make_libriphone: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"1-1-{number:03d}" for number in range(300)]
+    root = make_libriphone(train=names)
+    for one in names[1:]:
+        (root / f"feat/train/{one}.pt").unlink()
+    with pytest.raises(CorpusError, match=r"299 of 302 utterances lack .* and 289 more") as refused:
+        read_libriphone(root, CONFIG)
+    assert len(str(refused.value)) < 3000
+    assert len(caplog.messages) == 299
+    assert caplog.messages[-1].startswith("1-1-299: no such file")
+
+
 def test_what_is_left_out_does_not_change_the_split(make_libriphone: Make) -> None:
     root = make_libriphone(train=[f"1-1-{number}" for number in range(20)])
     before = by_name(read_libriphone(root, CONFIG))

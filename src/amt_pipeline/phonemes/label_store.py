@@ -20,7 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from amt_pipeline.core.arrays import ArrayError, map_array
 from amt_pipeline.core.errors import StoreError, UserError, storage_error
 from amt_pipeline.core.files import TEMPORARY_PREFIX, atomic_path, read_json, write_json
+from amt_pipeline.core.wording import some_of
 
+N_SHOWN = 5
 AGAIN = "Run the ingest pipeline again; it redoes only what is missing"
 
 
@@ -212,9 +214,9 @@ def read_labels(folder: Path, recording_ids: Sequence[str]) -> FrameClasses:
             found[part.recording_id] = classes[first : first + part.n_labels]
     absent = [name for name in recording_ids if name not in found]
     if absent:
-        raise StoreError(folder, f"has no labels of {_some(absent)}", AGAIN)
+        raise StoreError(folder, f"has no labels of {some_of(absent, most=N_SHOWN)}", AGAIN)
     if without:
-        raise StoreError(folder, f"the corpus has no labels for {_some(without)}")
+        raise StoreError(folder, f"the corpus has no labels for {some_of(without, most=N_SHOWN)}")
     n_frames = np.array([len(found[name]) for name in recording_ids], np.int64)
     first_frame = np.concatenate([np.zeros(1, np.int64), np.cumsum(n_frames)])[:-1]
     classes = np.concatenate([np.zeros(0, np.uint8), *(found[name] for name in recording_ids)])
@@ -240,10 +242,6 @@ def read_classes_of(folder: Path, name: str, index: LabelIndex) -> npt.NDArray[n
 
 def _digest(classes: npt.NDArray[np.uint8]) -> str:
     return hashlib.sha256(np.ascontiguousarray(classes).data).hexdigest()
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _paths(folder: Path, name: str) -> tuple[Path, Path]:

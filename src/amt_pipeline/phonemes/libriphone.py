@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amt_pipeline.core.errors import CorpusError
+from amt_pipeline.core.wording import some_of
 from amt_pipeline.phonemes.classes import PhoneClasses, read_classes
 from amt_pipeline.phonemes.config import LibrispeechConfig
 from amt_pipeline.phonemes.splits import draw_splits
@@ -103,7 +104,7 @@ def _read_ids(root: Path) -> tuple[list[str], list[str]]:
     train, test = read_id_list(root / TRAIN_LIST), read_id_list(root / TEST_LIST)
     both = sorted(set(train) & set(test))
     if both:
-        problem = f"has {len(both)} ids that {TRAIN_LIST} has too (leakage): {', '.join(both)}"
+        problem = f"has {len(both)} ids that {TRAIN_LIST} has too (leakage): {some_of(both)}"
         raise CorpusError(root / TEST_LIST, problem, "Take them out of one of the lists")
     return train, test
 
@@ -175,7 +176,7 @@ def read_id_list(path: Path) -> list[str]:
         if not SAFE_ID.fullmatch(line.text)
     ]
     if faults:
-        problem = f"has lines that are no id: {', '.join(faults)}"
+        problem = f"has lines that are no id: {some_of(faults)}"
         raise CorpusError(path, problem, "A list has one id per line, without folder or suffix")
     _refuse_repetitions(path, [(line.text, line.number) for line in lines])
     return [line.text for line in lines]
@@ -221,7 +222,7 @@ def _refuse_repetitions(path: Path, names: list[tuple[str, int]]) -> None:
         if len(numbers) > 1
     ]
     if twice:
-        problem = f"has ids more than once: {', '.join(twice)}"
+        problem = f"has ids more than once: {some_of(twice)}"
         raise CorpusError(path, problem, "Keep one line of each")
 
 
