@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from amt_pipeline.core.errors import ConfigError, MissingPredecessorError, StoreError
 from amt_pipeline.phonemes.config import LibrispeechConfig
@@ -59,7 +60,7 @@ def test_the_whole_way_leaves_what_is_promised(finished: Path) -> None:
     for name in ("confusion.png", "classes.png", "confusion_figure.html", "record.md"):
         assert (reports / name).stat().st_size > 1000
     page = (reports / "record.html").read_text()
-    assert "0.830" in page or "83.0" in page
+    assert "<tr><td>boss</td><td class=number>0.83017</td></tr>" in page
     assert page.count("data:image/png;base64") == 3
     ranking = pd.read_csv(finished / "08_reporting/phoneme/ranking.csv")
     assert {"accuracy", "accuracy_low", "pooled_accuracy", "loss"} <= set(ranking.columns)
@@ -80,7 +81,9 @@ def test_a_second_run_does_nothing_again(
         run_pipeline("phonemes", copied)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert ", 0 predicted" in caplog.text
-    assert "0 quarantined" in caplog.text
+    n = len(pd.read_parquet(copied / "03_primary/librispeech/manifest.parquet"))
+    assert f"Ingested {n} utterances" in caplog.text
+    assert f"; {n} unchanged, 0 quarantined)" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -111,6 +114,19 @@ def test_parts_of_two_runs_make_no_record(copied: Path, run_pipeline: Run) -> No
     run_pipeline("predict_phoneme", copied, **changed)
     with pytest.raises(MissingPredecessorError, match="test_phoneme"):
         run_pipeline("report_phonemes", copied, **changed)
+
+
+def test_predictions_of_a_former_test_list_are_not_scored(copied: Path, run_pipeline: Run) -> None:
+    manifest = pd.read_parquet(copied / "03_primary/librispeech/manifest.parquet")
+    name = manifest["recording_id"][manifest["split"] == "test"].iloc[0]
+    (path,) = (copied / "01_raw").rglob(f"{name}.flac")
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, 0.5 * samples, rate)
+    run_pipeline("ingest_librispeech", copied)
+    with pytest.raises(MissingPredecessorError, match=r"another corpus.*predict_phoneme"):
+        run_pipeline("test_phoneme", copied)
+    run_pipeline("predict_phoneme", copied)
+    run_pipeline("test_phoneme", copied)
 
 
 def course_corpus(folder: Path) -> Path:

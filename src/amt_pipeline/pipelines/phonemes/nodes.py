@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from amt_pipeline.core.errors import MissingPredecessorError
 from amt_pipeline.pipelines.tasks import warn_of_former_training
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def predict_frames(
     warn_of_former_training(best, models_folder / best["task"])
     config = PredictionConfig.model_validate(predict)
     log_parameters({"phoneme_predict": config})
-    check_frames(Manifest(manifest).split("test"), frames_folder)
+    corpus = Manifest(manifest)
+    check_frames(corpus.split("test"), frames_folder)
     # From here on until all is done, predictions of two models may lie side by side.
     (predictions_folder / INDEX_FILE).unlink(missing_ok=True)
     names = list_order(manifest)
@@ -54,7 +56,7 @@ def predict_frames(
         out_folder=predictions_folder,
         config=config,
     )
-    about = {"chosen": best.get("training"), "step": best["step"]}
+    about = {"chosen": best.get("training"), "step": best["step"], "data": corpus.fingerprint()}
     about["warning"] = _write_answers(predictions_folder, names, summary["test_list"])
     return {**outcome.index(), **about}
 
@@ -84,6 +86,7 @@ def score_predictions(
     The summary says too what was scored: the model's key and the corpus.
 
     Raises:
+        MissingPredecessorError: The predictions are of another corpus than is ingested now.
         StoreError: Labels are others than the manifest's.
     """
     from amt_pipeline.phonemes import scoring as phonemes
@@ -92,6 +95,12 @@ def score_predictions(
 
     corpus = Manifest(manifest)
     config = phonemes.ScoringConfig.model_validate(scoring)
+    if predictions.get("data") != corpus.fingerprint():
+        raise MissingPredecessorError(
+            predictions_folder / INDEX_FILE,
+            "predictions are of another corpus than is ingested now",
+            "Run `kedro run --pipelines predict_phoneme,test_phoneme`",
+        )
     rows = corpus.split("test")
     check_labels(rows, labels_folder)
     scores = phonemes.score_predictions(predictions_folder, labels_folder, rows, summary, config)
