@@ -138,6 +138,9 @@ def _check_phoneme(parameters: Parameters, size: str) -> PhonemeTaskConfig:
         raise ConfigError(f"parameter preset={size}", "is not among phoneme_presets", WHERE_TO_LOOK)
     if parameters.phoneme.get("name") != "phoneme":
         raise ConfigError("parameter phoneme.name", "must stay 'phoneme'", "Do not override it")
+    if "features" in parameters.phoneme:
+        problem = "is not a parameter of the network, and would not be heeded"
+        raise ConfigError("parameter phoneme.features", problem, "Use phoneme_features.*")
     try:
         features = phonemes.resolve_features(parameters.phoneme_features)
     except ValidationError as error:

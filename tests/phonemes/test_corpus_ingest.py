@@ -297,6 +297,25 @@ def test_labels_that_are_not_as_many_as_frames(
     assert row.reason == f"has {n_labels} labels for 12 frames"
 
 
+@pytest.mark.parametrize("n_labels", [0, 11, 13])
+def test_test_labels_that_are_not_as_many_as_frames_are_left_out(
+    make_libriphone: Make, ingest: Ingest, n_labels: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make_libriphone(test_labels=True)
+    path = root / "test_labels.txt"
+    lines = path.read_text().splitlines()
+    lines[1] = " ".join(["9-1-1", *["0"] * n_labels])
+    path.write_text("\n".join(lines))
+    with caplog.at_level("WARNING"):
+        done = ingest(root)
+    assert done.quarantine.empty
+    table = done.manifest.set_index("recording_id")
+    assert table.loc[["9-1-0", "9-1-1"], "has_labels"].tolist() == [True, False]
+    said = f"{path} line 2 (9-1-1) has {n_labels} labels for 12 frames: it counts as unlabelled"
+    assert said in caplog.text
+    assert said in table.loc["9-1-1", "warnings"]
+
+
 def test_too_many_bad_utterances_stop_the_run_but_lose_nothing(
     make_libriphone: Make, ingest: Ingest, packs_made: list[str]
 ) -> None:

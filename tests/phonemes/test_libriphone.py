@@ -128,6 +128,20 @@ def test_ids_without_files_are_all_named_at_once(make_libriphone: Make) -> None:
     assert "1-1-1" not in by_name(reading)
 
 
+def test_of_very_many_missing_files_the_log_names_all(
+    make_libriphone: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"1-1-{number:03d}" for number in range(300)]
+    root = make_libriphone(train=names)
+    for one in names[1:]:
+        (root / f"feat/train/{one}.pt").unlink()
+    with pytest.raises(CorpusError, match=r"299 of 302 utterances lack .* and 289 more") as refused:
+        read_libriphone(root, CONFIG)
+    assert len(str(refused.value)) < 3000
+    assert len(caplog.messages) == 299
+    assert caplog.messages[-1].startswith("1-1-299: no such file")
+
+
 def test_what_is_left_out_does_not_change_the_split(make_libriphone: Make) -> None:
     root = make_libriphone(train=[f"1-1-{number}" for number in range(20)])
     before = by_name(read_libriphone(root, CONFIG))
@@ -138,15 +152,30 @@ def test_what_is_left_out_does_not_change_the_split(make_libriphone: Make) -> No
 
 def test_ids_without_labels_are_missing_too(make_libriphone: Make) -> None:
     root = make_libriphone(test_labels=True)
-    for name, lost in (("train", "1-1-1"), ("test", "9-1-0")):
-        path = root / f"{name}_labels.txt"
-        lines = path.read_text().splitlines(keepends=True)
-        path.write_text("".join(line for line in lines if not line.startswith(lost)))
-    with pytest.raises(
-        CorpusError, match=r"2 of 6 .* 1-1-1: has no labels .* 9-1-0: has no labels"
-    ):
+    path = root / "train_labels.txt"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith("1-1-1")))
+    with pytest.raises(CorpusError, match=r"1 of 6 .* 1-1-1: has no labels"):
         read_libriphone(root, CONFIG)
-    assert len(read_libriphone(root, QUARANTINE).utterances) == 4
+    assert len(read_libriphone(root, QUARANTINE).utterances) == 5
+
+
+def test_labels_of_the_test_list_may_be_missing_or_wrong(make_libriphone: Make) -> None:
+    root = make_libriphone(test=("9-1-0", "9-1-1", "9-1-2"), test_labels=True)
+    path = root / "test_labels.txt"
+    first, second, _ = path.read_text().splitlines()
+    path.write_text(f"{first}\n\n{second.replace(' 1', ' 41', 1)}\n")
+    reading = read_libriphone(root, CONFIG)
+    assert reading.failures == ()
+    labelled = {
+        u.recording_id: u.classes is not None for u in reading.utterances if u.split == "test"
+    }
+    assert labelled == {"9-1-0": True, "9-1-1": False, "9-1-2": False}
+    absent, wrong = reading.warnings
+    assert f"{path} has no labels for 1 of 3 utterances" in absent
+    assert absent.endswith("9-1-2")
+    assert wrong.startswith(f"{path} line 3 (9-1-1): labels that are no class")
+    assert wrong.endswith("counts as unlabelled")
 
 
 def test_files_and_labels_in_no_list_are_told(make_libriphone: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from amt_pipeline.core.errors import ConfigError
+from amt_pipeline.core.errors import ConfigError, StoreError
 from amt_pipeline.core.seeding import derive_rng
 from amt_pipeline.features.mfcc_spec import MfccSpec
 from amt_pipeline.phonemes.label_store import LabelPart, write_label_pack
@@ -162,11 +163,22 @@ def test_every_kind_learns_and_is_ranked(corpus: Path, tmp_path: Path, model: An
     assert set(outcome.per_unit["unit"]) == {"v", "w"}
 
 
+def test_labels_that_are_not_as_many_as_frames_are_refused(corpus: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(corpus, tmp_path / "corpus"))
+    parts = [LabelPart(name, features(name)[1][1:]) for name in LENGTHS["train"]]
+    write_label_pack(folder / "labels", "train", parts)
+    with pytest.raises(StoreError, match=r"4 utterances .* \(a: 39 and 40\)"):
+        make_task(folder).training_windows(0)
+
+
 PRESETS = {
     "small": {"model": {"kind": "mlp", "window_frames": 3, "hidden_layers": 6, "hidden_units": 64},
               "training": {"epochs": 1}},
     "other": {"model": {"kind": "lstm_utterance"}, "training": {"epochs": 2}},
 }  # fmt: skip
+
+
+TINY = {"model": {"kind": "mlp", "hidden_layers": 1, "hidden_units": 1}, "training": {"epochs": 1}}
 
 
 def test_a_level_is_chosen_and_overridden() -> None:
@@ -183,10 +195,38 @@ def test_a_matched_width_is_that_of_the_formula() -> None:
     # n 3 (117 inputs), 6 x 64, 41 classes: 31,017 parameters; two layers of 113 have 30,890.
     assert resolve_task(PRESETS, {}, settings).task.model.hidden_units == 113
 
+    narrow = resolve_task(PRESETS, {}, settings, n_classes=5).task.model.hidden_units
+    # n 3, 6 x 64, 5 classes: 28,677 parameters; two layers of 119 have 28,922, of 118 28,561.
+    assert narrow == 118
+
+
+@pytest.mark.parametrize(
+    ("preset", "model", "said"),
+    [
+        ("other", {}, r"phoneme\.model\.hidden_units=matched: lstm_utterance has no matching"),
+        ("small", {"kind": "lstm_window"}, r"phoneme\.model\.hidden_units=matched: lstm_window"),
+        ("small", {"hidden_layers": 400}, r"phoneme\.model\.hidden_layers=400: 400 hidden layers"),
+    ],
+)
+def test_no_matching_width_is_named_by_what_was_typed(preset: str, model: Any, said: str) -> None:
+    settings = {"preset": preset, "model": {**model, "hidden_units": "matched"}}
+    with pytest.raises(ConfigError, match=said):
+        resolve_task({**PRESETS, "small": TINY}, {}, settings)
+
+
+def test_a_network_to_match_has_a_size_of_its_own() -> None:
+    model = {"hidden_units": "matched"}
+    with pytest.raises(ConfigError, match=r"phoneme\.model\.hidden_units=matched: the network to"):
+        resolve_task(PRESETS, {}, {"preset": "small", "model": model}, {"model": model})
+    # A level without such sizes has their defaults, two layers of 64.
+    own = {"preset": "other", "model": {"kind": "mlp", **model}}
+    assert resolve_task(PRESETS, {}, own).task.model.hidden_units == 64
+
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [({"model": {"window_frames": 4}}, "odd"), ({"training": {"pos_weight": 2}}, "pos_weight"),
+     ({"model": {"batch_norm": True}, "training": {"batch_size": 1}}, "batch_size must be 2"),
      ({"training": {"source": "tfrecords"}}, "tfrecords"), ({"model": {"depth": 2}}, "depth")],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(settings: Any, said: str) -> None:

@@ -80,6 +80,21 @@ def test_everything_wrong_is_told_at_once(frame: pd.DataFrame) -> None:
         assert part in text
 
 
+def test_of_very_much_the_first_is_told_and_the_log_has_all(
+    frame: pd.DataFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    many = pd.concat([frame] * 200, ignore_index=True)
+    many["recording_id"] = [f"r{number}" for number in range(len(many))]
+    many["audio_path"] = [f"absent-{number // 2}.wav" for number in range(len(many))]
+    text = fault(many)
+    assert "no such file: absent-0.wav, " in text
+    assert "and 590 more, which the log names" in text
+    assert "the same audio_path in two splits (leakage): absent-0.wav is in" in text
+    assert len(text) < 3000
+    assert "no such file: absent-299.wav" in caplog.messages
+    assert any("(leakage): absent-299.wav is in" in line for line in caplog.messages)
+
+
 @pytest.mark.parametrize("duration", [0, -1.0, np.inf, None, "3"])
 def test_durations(frame: pd.DataFrame, duration: object) -> None:
     frame["duration_s"] = [1, 2, duration]

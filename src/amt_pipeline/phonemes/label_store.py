@@ -7,7 +7,7 @@ they are and how many. The index is written last: labels are there when it is.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -20,7 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from amt_pipeline.core.arrays import ArrayError, map_array
 from amt_pipeline.core.errors import StoreError, UserError, storage_error
 from amt_pipeline.core.files import TEMPORARY_PREFIX, atomic_path, read_json, write_json
+from amt_pipeline.core.wording import some_of
 
+N_SHOWN = 5
 AGAIN = "Run the ingest pipeline again; it redoes only what is missing"
 
 
@@ -159,6 +161,18 @@ def read_label_index(folder: Path, name: str) -> LabelIndex:
         raise StoreError(index_path, error.problem, AGAIN) from error
 
 
+def label_indexes(folder: Path) -> Iterator[tuple[str, LabelIndex]]:
+    """Yield every pack's name and index, by name.
+
+    Raises:
+        StoreError: An index is damaged, or without its labels.
+    """
+    for path in sorted(folder.glob("*.json")):
+        if not path.name.startswith(TEMPORARY_PREFIX):
+            name = path.name.removesuffix(".json")
+            yield name, read_label_index(folder, name)
+
+
 def remove_label_packs(folder: Path, keep: Collection[str]) -> None:
     """Remove the labels of all packs but some.
 
@@ -187,11 +201,7 @@ def read_labels(folder: Path, recording_ids: Sequence[str]) -> FrameClasses:
     """
     wanted, found = set(recording_ids), dict[str, npt.NDArray[np.uint8]]()
     without: list[str] = []
-    for path in sorted(folder.glob("*.json")):
-        if path.name.startswith(TEMPORARY_PREFIX):
-            continue
-        name = path.name.removesuffix(".json")
-        index = read_label_index(folder, name)
+    for name, index in label_indexes(folder):
         if wanted.isdisjoint(part.recording_id for part in index.parts):
             continue
         classes = read_classes_of(folder, name, index)
@@ -204,9 +214,9 @@ def read_labels(folder: Path, recording_ids: Sequence[str]) -> FrameClasses:
             found[part.recording_id] = classes[first : first + part.n_labels]
     absent = [name for name in recording_ids if name not in found]
     if absent:
-        raise StoreError(folder, f"has no labels of {_some(absent)}", AGAIN)
+        raise StoreError(folder, f"has no labels of {some_of(absent, most=N_SHOWN)}", AGAIN)
     if without:
-        raise StoreError(folder, f"the corpus has no labels for {_some(without)}")
+        raise StoreError(folder, f"the corpus has no labels for {some_of(without, most=N_SHOWN)}")
     n_frames = np.array([len(found[name]) for name in recording_ids], np.int64)
     first_frame = np.concatenate([np.zeros(1, np.int64), np.cumsum(n_frames)])[:-1]
     classes = np.concatenate([np.zeros(0, np.uint8), *(found[name] for name in recording_ids)])
@@ -232,10 +242,6 @@ def read_classes_of(folder: Path, name: str, index: LabelIndex) -> npt.NDArray[n
 
 def _digest(classes: npt.NDArray[np.uint8]) -> str:
     return hashlib.sha256(np.ascontiguousarray(classes).data).hexdigest()
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _paths(folder: Path, name: str) -> tuple[Path, Path]:

@@ -8,7 +8,9 @@
     phone_classes.txt  number and name per line; the course has none
 
 Lists may have blank lines and any line ends. What the lists themselves have wrong is refused; what
-is wrong with the labels of one utterance is its own failure.
+is wrong with the labels of one utterance of training is its own failure. An utterance of the test
+list needs none: it is predicted all the same, and where its labels are missing or wrong, it counts
+as unlabelled, with a warning.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amt_pipeline.core.errors import CorpusError
+from amt_pipeline.core.wording import some_of
 from amt_pipeline.phonemes.classes import PhoneClasses, read_classes
 from amt_pipeline.phonemes.config import LibrispeechConfig
 from amt_pipeline.phonemes.splits import draw_splits
@@ -46,10 +49,12 @@ class LabelLine:
     Attributes:
         classes: uint8 `[n_frames]`, or None where they are wrong.
         error: Names utterance, line and value; None where they are right.
+        where: File, line and utterance.
     """
 
     classes: npt.NDArray[np.uint8] | None
     error: CorpusError | None = None
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ def _read_ids(root: Path) -> tuple[list[str], list[str]]:
     train, test = read_id_list(root / TRAIN_LIST), read_id_list(root / TEST_LIST)
     both = sorted(set(train) & set(test))
     if both:
-        problem = f"has {len(both)} ids that {TRAIN_LIST} has too (leakage): {', '.join(both)}"
+        problem = f"has {len(both)} ids that {TRAIN_LIST} has too (leakage): {some_of(both)}"
         raise CorpusError(root / TEST_LIST, problem, "Take them out of one of the lists")
     return train, test
 
@@ -113,10 +118,13 @@ def _read_part(
 ) -> _Part:
     """Bring ids, tensors and labels of one list together; a test list may be without labels."""
     folder, labels_path = root / "feat" / name, root / f"{name}_labels.txt"
-    there = _tensors(folder)
+    there, is_test = _tensors(folder), name == "test"
     part = _Part([], _absent(folder, ids, there, name), [], _unlisted(folder, ids, there, name))
+    known = dict.fromkeys(ids, LabelLine(None)) if labels is None else labels
+    if is_test and labels is not None:
+        known = _without_faults(labels_path, ids, labels, part.warnings)
     for one in ids:
-        line = labels.get(one) if labels is not None else LabelLine(None)
+        line = known.get(one)
         if line is None:
             part.missing.append((one, CorpusError(labels_path, "has no labels for it")))
         elif line.error is not None:
@@ -124,13 +132,35 @@ def _read_part(
         elif one in there:
             path = folder / f"{one}.pt"
             part.utterances.append(
-                Utterance(one, split[one], feature_path=path, classes=line.classes)
+                Utterance(
+                    one,
+                    split[one],
+                    feature_path=path,
+                    classes=line.classes,
+                    optional_labels=line.where if is_test else "",
+                )
             )
     extra = (labels or {}).keys() - set(ids)
     if extra:
         text = f"{labels_path} labels {len(extra)} ids that the list lacks: {name_some(extra)}"
         part.warnings.append(text)
     return part
+
+
+def _without_faults(
+    path: Path, ids: list[str], labels: dict[str, LabelLine], warnings: list[str]
+) -> dict[str, LabelLine]:
+    """Return a line for each id: one without labels where they are missing or wrong."""
+    absent = [one for one in ids if one not in labels]
+    if absent:
+        text = f"{path} has no labels for {len(absent)} of {len(ids)} utterances of the list"
+        warnings.append(f"{text}, which count as unlabelled: {name_some(absent)}")
+    faults = {one: error for one in ids if one in labels and (error := labels[one].error)}
+    warnings += [
+        f"{error.where}: {error.problem}; the utterance counts as unlabelled"
+        for error in faults.values()
+    ]
+    return {**labels, **dict.fromkeys((*absent, *faults), LabelLine(None))}
 
 
 def read_id_list(path: Path) -> list[str]:
@@ -146,7 +176,7 @@ def read_id_list(path: Path) -> list[str]:
         if not SAFE_ID.fullmatch(line.text)
     ]
     if faults:
-        problem = f"has lines that are no id: {', '.join(faults)}"
+        problem = f"has lines that are no id: {some_of(faults)}"
         raise CorpusError(path, problem, "A list has one id per line, without folder or suffix")
     _refuse_repetitions(path, [(line.text, line.number) for line in lines])
     return [line.text for line in lines]
@@ -174,12 +204,12 @@ def _parse_labels(where: str, words: list[str], n_classes: int) -> LabelLine:
     number_of = {str(number): number for number in range(n_classes)}
     odd = [frame for frame, word in enumerate(words) if word not in number_of]
     if not odd:
-        return LabelLine(np.array([number_of[word] for word in words], np.uint8))
+        return LabelLine(np.array([number_of[word] for word in words], np.uint8), where=where)
     shown = ", ".join(f"{words[frame][:20]!r} (frame {frame})" for frame in odd[:3])
     more = ", ..." if len(odd) > 3 else ""
     problem = f"labels that are no class from 0 to {n_classes - 1}: {shown}{more}"
     remedy = "Correct the line, or take the utterance out of the list"
-    return LabelLine(None, CorpusError(where, problem, remedy))
+    return LabelLine(None, CorpusError(where, problem, remedy), where)
 
 
 def _refuse_repetitions(path: Path, names: list[tuple[str, int]]) -> None:
@@ -192,7 +222,7 @@ def _refuse_repetitions(path: Path, names: list[tuple[str, int]]) -> None:
         if len(numbers) > 1
     ]
     if twice:
-        problem = f"has ids more than once: {', '.join(twice)}"
+        problem = f"has ids more than once: {some_of(twice)}"
         raise CorpusError(path, problem, "Keep one line of each")
 
 

@@ -70,3 +70,9 @@ class PhonemeTaskConfig(BaseModel):
         if self.training.conv_l2:
             raise ValueError("training.conv_l2 is of no use here; use weight_decay or dense_l2")
         return self
+
+    @model_validator(mode="after")
+    def _batches_that_have_a_variance(self) -> PhonemeTaskConfig:
+        if self.model.batch_norm and self.training.batch_size == 1:
+            raise ValueError("training.batch_size must be 2 at least with model.batch_norm")
+        return self

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from amt_pipeline.core.errors import StoreError
 from amt_pipeline.core.hashing import value_sha256
 from amt_pipeline.core.seeding import derive_rng
 from amt_pipeline.features.mfcc_spec import MfccSpec
 from amt_pipeline.phonemes.augment import vary
-from amt_pipeline.phonemes.label_store import FrameClasses, read_labels
+from amt_pipeline.phonemes.grouping import pooled_by_length
+from amt_pipeline.phonemes.label_store import AGAIN, FrameClasses, read_labels
 from amt_pipeline.phonemes.models import ModelConfig
 from amt_pipeline.phonemes.networks import build_network
 from amt_pipeline.phonemes.task_config import PhonemeTaskConfig
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
 
 BATCH_FRAMES = {"cpu": 1024, "cuda": 16384}
 """Most frames per evaluation batch of a window network."""
-
-POOL_BATCHES = 16
-"""Batches of utterances that are sorted by length together, so that little of them is padding."""
 
 UNIT = "utterance"
 
@@ -121,13 +120,15 @@ class PhonemeTask:
     def training_windows(self, epoch: int) -> Windows:
         """Return all frames, or all utterances, of an epoch in random order.
 
-        Utterances are sorted by length within pools of some batches, then the batches of a pool are
-        shuffled: lengths in a batch are alike and its padding is short.
+        Utterances of like length are in one batch, see `grouping.pooled_by_length`.
         """
         source, _ = self.open_split("train")
         rng = derive_rng(self.training.seed, "shuffle", epoch)
         if self.config.model.whole_utterances:
-            order = _pooled_by_length(source.n_frames, self.training.batch_size, rng)
+            size = self.training.batch_size
+            # Epochs are joined end to end: a batch may have begun in the one before.
+            begun = -epoch * len(source.n_frames) % size
+            order = pooled_by_length(source.n_frames, size, rng, begun)
             return Windows(order, np.zeros(len(order), np.int64))
         windows = frames_of(source.n_frames)
         return windows[rng.permutation(len(windows))]
@@ -175,11 +176,20 @@ class PhonemeTask:
         """Return frames and classes of a split; opened once.
 
         Raises:
-            StoreError: Labels are not those of the frames.
+            StoreError: Labels are missing or damaged, or not as many as frames.
         """
         if split not in self._open:
             ids = list(self._splits.get(split, ()))
-            self._open[split] = WindowReader(self.store, ids), read_labels(self.labels_folder, ids)
+            source, classes = WindowReader(self.store, ids), read_labels(self.labels_folder, ids)
+            others = np.flatnonzero(source.n_frames != classes.n_frames)
+            if len(others):
+                at = others[0]
+                problem = (
+                    f"{len(others)} utterances have other numbers of labels than of frames "
+                    f"({ids[at]}: {classes.n_frames[at]} and {source.n_frames[at]})"
+                )
+                raise StoreError(self.labels_folder, problem, AGAIN)
+            self._open[split] = source, classes
         return self._open[split]
 
     def windows_of(self, position: int, n_frames: int) -> Iterator[Windows]:
@@ -242,21 +252,3 @@ def frames_of(n_frames: npt.NDArray[np.int64]) -> Windows:
     first = np.cumsum(n_frames) - n_frames
     recording = np.repeat(np.arange(len(n_frames)), n_frames)
     return Windows(recording, np.arange(len(recording)) - first[recording])
-
-
-def _pooled_by_length(
-    n_frames: npt.NDArray[np.int64], batch_size: int, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    order = rng.permutation(len(n_frames))
-    pool = batch_size * POOL_BATCHES
-    parts = []
-    for first in range(0, len(order), pool):
-        sorted_pool = order[first : first + pool]
-        sorted_pool = sorted_pool[np.argsort(n_frames[sorted_pool], kind="stable")]
-        batches = [
-            sorted_pool[at : at + batch_size] for at in range(0, len(sorted_pool), batch_size)
-        ]
-        # A batch that is not full stays last: it would shift the others against the steps.
-        whole = [one for one in batches if len(one) == batch_size]
-        parts += [whole[at] for at in rng.permutation(len(whole))] + batches[len(whole) :]
-    return np.concatenate(parts) if parts else order

@@ -50,15 +50,20 @@ def read_utterance(one: Utterance, spec: MfccSpec, classes: PhoneClasses) -> Utt
     Raises:
         TensorError: The tensor cannot be used.
         AudioError: The audio cannot be used.
-        CorpusError: The alignment cannot be used, or labels are not as many as frames.
+        CorpusError: The alignment cannot be used, or labels that are needed are not
+            as many as frames.
     """
     if one.feature_path is None:
         return _from_audio(one, spec, classes)
     frames = read_tensor(one.feature_path, spec.bins)
-    if one.classes is not None:
-        require_as_many(str(one.feature_path), len(one.classes), len(frames))
+    listed, warnings = one.classes, tuple[str, ...]()
+    if listed is not None and one.optional_labels and len(listed) != len(frames):
+        text = f"{one.optional_labels} has {len(listed)} labels for {len(frames)} frames"
+        listed, warnings = None, (f"{text}: it counts as unlabelled",)
+    if listed is not None:
+        require_as_many(str(one.feature_path), len(listed), len(frames))
     n_samples = (len(frames) - 1) * spec.hop_samples + spec.frame_samples
-    return UtteranceFrames(frames, one.classes, n_samples / spec.sample_rate)
+    return UtteranceFrames(frames, listed, n_samples / spec.sample_rate, warnings)
 
 
 def _from_audio(one: Utterance, spec: MfccSpec, classes: PhoneClasses) -> UtteranceFrames:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from amt_pipeline.core.errors import CorpusError
+from amt_pipeline.core.wording import some_of
 from amt_pipeline.phonemes.classes import PhoneClasses
 from amt_pipeline.phonemes.config import Layout
+
+logger = logging.getLogger(__name__)
 
 N_NAMES_SHOWN = 5
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -32,6 +36,8 @@ class Utterance:
         audio_path: Its sound, or None.
         alignment_path: Which phone is when, or None (then it has no labels, or `classes`).
         classes: uint8 `[n_frames]`, where labels are listed per frame; or None.
+        optional_labels: File and line of `classes` if the utterance is of use without them: such
+            that are not as many as its frames are then left out with a warning.
     """
 
     recording_id: str
@@ -40,6 +46,7 @@ class Utterance:
     audio_path: Path | None = None
     alignment_path: Path | None = None
     classes: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
+    optional_labels: str = ""
 
     @property
     def source_path(self) -> Path:
@@ -110,14 +117,15 @@ def speaker_and_chapter(recording_id: str) -> tuple[str, str]:
 
 
 def refuse_missing(where: Path, missing: Sequence[tuple[str, CorpusError]], n_all: int) -> None:
-    """Refuse a corpus of which parts are missing, naming them all.
+    """Refuse a corpus of which parts are missing: the first are named, all of many in the log.
 
     Raises:
         CorpusError: `missing` is not empty.
     """
     if not missing:
         return
-    names = "; ".join(f"{name}: {error.problem} ({error.where})" for name, error in missing)
+    lost = [f"{name}: {error.problem} ({error.where})" for name, error in missing]
+    names = some_of(lost, separator="; ", log=logger)
     raise CorpusError(
         where,
         f"{len({name for name, _ in missing})} of {n_all} utterances lack a part: {names}",

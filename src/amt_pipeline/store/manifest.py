@@ -11,6 +11,7 @@ cannot be read later on leave it for the quarantine table, which says why and wh
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -23,9 +24,12 @@ import numpy as np
 
 from amt_pipeline.core.errors import CorpusError, UserError
 from amt_pipeline.core.hashing import value_sha256
+from amt_pipeline.core.wording import some_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 REQUIRED_COLUMNS = ("recording_id", "split", "duration_s")
@@ -111,7 +115,7 @@ def validate_manifest(
             split by utterance have them.
 
     Raises:
-        CorpusError: Names everything that is wrong.
+        CorpusError: Names everything that is wrong; of very much the first, and the log has all.
     """
     missing = [name for name in REQUIRED_COLUMNS if name not in frame.columns]
     path_columns = [name for name in PATH_COLUMNS if name in frame.columns]
@@ -134,7 +138,7 @@ def validate_manifest(
     if not allow_shared_speakers and SPEAKER_COLUMN in frame.columns:
         problems += _shared(frame, _texts(frame, SPEAKER_COLUMN), "the speaker")
     if problems:
-        raise CorpusError(where, "; ".join(problems), remedy)
+        raise CorpusError(where, some_of(problems, separator="; ", log=logger), remedy)
 
 
 def fingerprint(frame: pd.DataFrame) -> str:
@@ -217,7 +221,7 @@ def _row_problems(frame: pd.DataFrame) -> list[str]:
     ids = _texts(frame, "recording_id")
     twice = sorted(name for name, count in Counter(ids).items() if count > 1)
     if twice:
-        problems.append(f"recording_id more than once: {', '.join(twice)}")
+        problems.append(f"recording_id more than once: {_some(twice, 'id twice: ')}")
     if "" in ids:
         problems.append("a recording_id is empty")
     unknown = [
@@ -226,12 +230,17 @@ def _row_problems(frame: pd.DataFrame) -> list[str]:
         if split not in SPLITS
     ]
     if unknown:
-        problems.append(f"split is none of {', '.join(SPLITS)}: {', '.join(unknown)}")
+        known = ", ".join(SPLITS)
+        problems.append(f"split is none of {known}: {_some(unknown, 'unknown split: ')}")
     durations = zip(ids, frame["duration_s"], strict=True)
     wrong = [f"{value} ({name})" for name, value in durations if not _is_positive(value)]
     if wrong:
-        problems.append(f"duration_s is not a number above 0: {', '.join(wrong)}")
+        problems.append(f"duration_s is not a number above 0: {_some(wrong, 'duration: ')}")
     return problems
+
+
+def _some(items: list[str], what: str) -> str:
+    return some_of(items, log=logger, what=what)
 
 
 def _is_positive(value: object) -> bool:
@@ -244,11 +253,11 @@ def _is_positive(value: object) -> bool:
 def _missing_files(frame: pd.DataFrame, columns: list[str]) -> list[str]:
     rows = list(zip(*(_texts(frame, column) for column in columns), strict=True))
     absent = [path for row in rows for path in row if path and not file_exists(path)]
-    problems = [f"no such file: {', '.join(absent)}"] if absent else []
+    problems = [f"no such file: {_some(absent, 'no such file: ')}"] if absent else []
     ids = _texts(frame, "recording_id")
     without = [name for name, row in zip(ids, rows, strict=True) if not any(row)]
     if without:
-        problems.append(f"no file at all for {', '.join(without)}")
+        problems.append(f"no file at all for {_some(without, 'no file at all for ')}")
     return problems
 
 
@@ -267,7 +276,7 @@ def _shared(frame: pd.DataFrame, keys: list[str], what: str) -> list[str]:
             members.setdefault(key, []).append((str(split), name))
     return [
         f"{what} in two splits (leakage): {key} is in "
-        + ", ".join(f"{split} ({name})" for split, name in rows)
+        + _some([f"{split} ({name})" for split, name in rows], f"{key} is in ")
         for key, rows in members.items()
         if len({split for split, _ in rows}) > 1
     ]

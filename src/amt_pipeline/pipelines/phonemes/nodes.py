@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from amt_pipeline.core.errors import MissingPredecessorError
 from amt_pipeline.pipelines.tasks import warn_of_former_training
 
 if TYPE_CHECKING:
@@ -34,16 +35,17 @@ def predict_frames(
     Raises:
         StoreError: Frames were made from other files than the manifest's.
     """
+    from amt_pipeline.phonemes.contents import check_frames
     from amt_pipeline.phonemes.predict import PredictionConfig, predict_utterances
     from amt_pipeline.phonemes.prediction_file import list_order
-    from amt_pipeline.pipelines.phonemes.task import check_frames_of
     from amt_pipeline.store.manifest import Manifest
     from amt_pipeline.tracking import log_parameters
 
     warn_of_former_training(best, models_folder / best["task"])
     config = PredictionConfig.model_validate(predict)
     log_parameters({"phoneme_predict": config})
-    check_frames_of(Manifest(manifest).split("test"), frames_folder)
+    corpus = Manifest(manifest)
+    check_frames(corpus.split("test"), frames_folder)
     # From here on until all is done, predictions of two models may lie side by side.
     (predictions_folder / INDEX_FILE).unlink(missing_ok=True)
     names = list_order(manifest)
@@ -54,7 +56,7 @@ def predict_frames(
         out_folder=predictions_folder,
         config=config,
     )
-    about = {"chosen": best.get("training"), "step": best["step"]}
+    about = {"chosen": best.get("training"), "step": best["step"], "data": corpus.fingerprint()}
     about["warning"] = _write_answers(predictions_folder, names, summary["test_list"])
     return {**outcome.index(), **about}
 
@@ -82,28 +84,47 @@ def score_predictions(
     """Return scores per utterance and per class, the confusions, and the figures of the test list.
 
     The summary says too what was scored: the model's key and the corpus.
+
+    Raises:
+        MissingPredecessorError: The predictions are of another corpus than is ingested now.
+        StoreError: Labels are others than the manifest's.
     """
     from amt_pipeline.phonemes import scoring as phonemes
+    from amt_pipeline.phonemes.contents import check_labels
     from amt_pipeline.store.manifest import Manifest
 
     corpus = Manifest(manifest)
     config = phonemes.ScoringConfig.model_validate(scoring)
-    scores = phonemes.score_predictions(
-        predictions_folder, labels_folder, corpus.split("test"), summary, config
-    )
+    if predictions.get("data") != corpus.fingerprint():
+        raise MissingPredecessorError(
+            predictions_folder / INDEX_FILE,
+            "predictions are of another corpus than is ingested now",
+            "Run `kedro run --pipelines predict_phoneme,test_phoneme`",
+        )
+    rows = corpus.split("test")
+    check_labels(rows, labels_folder)
+    scores = phonemes.score_predictions(predictions_folder, labels_folder, rows, summary, config)
     found = scores.summary
     for warning in found["warnings"]:
         logger.warning("Test list: %s", warning)
     if found["n_frames"]:
-        logger.info(
-            "%d frames of %d test utterances: accuracy %.4f (95 %% interval by utterance %.4f to "
-            "%.4f), always %s %.4f",
-            found["n_frames"], found["n_utterances"], found["accuracy"], found["accuracy_low"],
-            found["accuracy_high"], found["majority"].get("name"),
-            found["majority"].get("accuracy", float("nan")),
-        )  # fmt: skip
+        logger.info("%s", _headline(found))
     about = {"model": predictions["model"], "data": corpus.fingerprint()}
     return scores.per_utterance, scores.per_class, scores.confusion, {**found, **about}
+
+
+def _headline(found: dict[str, Any]) -> str:
+    """Return the accuracy of a test list in one line; of one utterance there is no interval."""
+    parts = [
+        f"{found['n_frames']} frames of {found['n_utterances']} test utterances: "
+        f"accuracy {found['accuracy']:.4f}"
+    ]
+    if found["accuracy_low"] is not None:
+        ends = f"{found['accuracy_low']:.4f} to {found['accuracy_high']:.4f}"
+        parts.append(f"{100 * found['level']:g} % interval by utterance {ends}")
+    if majority := found["majority"]:
+        parts.append(f"always {majority['name']} {majority['accuracy']:.4f}")
+    return ", ".join(parts)
 
 
 def draw_confusion(confusion: pd.DataFrame) -> tuple[Any, Any]:

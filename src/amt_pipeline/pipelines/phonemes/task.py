@@ -32,19 +32,21 @@ def open_phoneme_task(
     """Return the task on the ingested corpus (its labelled utterances), with its settings.
 
     `reference` are overrides of the task whose size a width `matched` is made for. What the
-    settings came to is a parameter of the MLflow run if it is `tracked`. Frames of `splits` are
-    checked to be those of the manifest; that labels are, the store does.
+    settings came to is a parameter of the MLflow run if it is `tracked`. Frames and labels of
+    `splits` are checked to be those of the manifest.
 
     Raises:
         StoreError: Frames or labels are missing, or were made from other files than the manifest's.
     """
+    from amt_pipeline.phonemes.contents import check_frames, check_labels
     from amt_pipeline.phonemes.parameters import resolve_task
     from amt_pipeline.phonemes.tasks import PhonemeTask
     from amt_pipeline.store.manifest import SPLITS, Manifest
     from amt_pipeline.tracking import log_parameters
 
     size = choose_size(preset)
-    resolved = resolve_task(presets[size], features, settings, reference)
+    n_classes = len(summary["classes"])
+    resolved = resolve_task(presets[size], features, settings, reference, n_classes)
     corpus = Manifest(manifest)
     rows = {name: corpus.split(name) for name in SPLITS}
     labelled = {name: table[table["has_labels"]] for name, table in rows.items()}
@@ -53,11 +55,12 @@ def open_phoneme_task(
         store_folder=frames_folder,
         labels_folder=truth_folder,
         splits={name: table["recording_id"].tolist() for name, table in labelled.items()},
-        n_classes=len(summary["classes"]),
+        n_classes=n_classes,
         data_fingerprint=corpus.fingerprint(),
     )
     for split in splits:
-        check_frames_of(labelled[split], frames_folder)
+        check_frames(labelled[split], frames_folder)
+        check_labels(rows[split], truth_folder)
     if tracked:
         level = settings.get("preset")
         log_parameters({"preset": size, "level": level, task.name: resolved})
@@ -69,15 +72,3 @@ def choose_size(preset: PresetName) -> str:
     from amt_pipeline.transcription.parameters import choose_preset
 
     return choose_preset(preset)
-
-
-def check_frames_of(rows: pd.DataFrame, frames_folder: Path) -> None:
-    """Check that stored frames were made from the manifest's files.
-
-    Raises:
-        StoreError: An utterance is not in the store, or its frames are of another file.
-    """
-    from amt_pipeline.store.contents import check_frames
-
-    column = "feature_sha256" if "feature_sha256" in rows else "audio_sha256"
-    check_frames(rows, frames_folder, column, "ingest_librispeech")
