@@ -16,7 +16,7 @@ from amt_pipeline.ranking.rank import RankingConfig
 from amt_pipeline.search.study import Variant
 from amt_pipeline.training.task import Task
 
-VERSION = 1
+VERSION = 2
 """Part of the key of every result. Raise it when the same data and settings give other results."""
 
 RESULT_FILE = "result.json"
@@ -140,11 +140,19 @@ def job_key(task: Task, ranking: RankingConfig, evaluation: Mapping[str, Any]) -
 
     Settings, data and versions; not device, threads or where the data lies.
     """
+    settings = [ranking.model_dump(), dict(evaluation)]
+    return value_sha256([training_key(task), EVALUATION_VERSION, settings])
+
+
+def training_key(task: Task) -> str:
+    """Return a hash of what the checkpoints of a training depend on, which ranking chooses from.
+
+    A training alone may be gone on with for more epochs or with another `keep`; the checkpoints
+    that are then there depend on what was before, so here both count.
+    """
     training = task.training
     own = {**training.identity(), "epochs": training.epochs, "keep": training.keep}
-    versions = [VERSION, EVALUATION_VERSION]
-    settings = [task.describe(), own, ranking.model_dump(), dict(evaluation)]
-    return value_sha256([versions, task.fingerprint(), settings])
+    return value_sha256([VERSION, task.describe(), own, task.fingerprint()])
 
 
 def read_result(job: VariantJob) -> VariantResult | None:
