@@ -150,6 +150,18 @@ def test_a_result_does_not_depend_on_a_former_training(
     assert outcome(found) == outcome(expected)
 
 
+def test_a_result_is_of_one_precision(store_folder: Path, tmp_path: Path) -> None:
+    def key(**training: str) -> str:
+        config = study(grid={"model.hidden": [4]}, seeds=[1], base={"training": training})
+        (job,) = make_jobs(config, store_folder, tmp_path)
+        return job.key
+
+    here = key(precision="auto", device="cpu")
+    assert here == key(precision="float32", device="cpu") == key(precision="float32", device="cuda")
+    assert here != key(precision="auto", device="cuda")
+    assert key(precision="auto", device="cuda") == key(precision="bfloat16")
+
+
 def test_another_ranking_trains_nothing(store_folder: Path, tmp_path: Path) -> None:
     (job,) = make_jobs(study(grid={"model.hidden": [4]}, seeds=[1]), store_folder, tmp_path)
     (first,) = run([job])
