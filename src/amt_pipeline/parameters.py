@@ -20,7 +20,7 @@ from amt_pipeline.phonemes.predict import PredictionConfig
 from amt_pipeline.phonemes.scoring import ScoringConfig as PhonemeScoringConfig
 from amt_pipeline.phonemes.task_config import PhonemeTaskConfig
 from amt_pipeline.ranking.rank import RankingConfig
-from amt_pipeline.search.study import StudyConfig
+from amt_pipeline.search.study import StudyConfig, VariantConfig
 from amt_pipeline.transcription.ingest import IngestConfig
 from amt_pipeline.transcription.parameters import (
     MaestroConfig,
@@ -110,7 +110,10 @@ def check_parameters(values: Mapping[str, Any]) -> None:
         parameters = Parameters.model_validate(dict(values))
     except ValidationError as error:
         raise _named(error, "") from error
+    if parameters.studies:
+        from amt_pipeline.pipelines.studies.families import family_of
     for study, config in parameters.studies.items():
+        family_of(config.task, study)
         config.expand(study)
     name = choose_preset(parameters.preset, announce=False)
     if name not in parameters.presets:
@@ -190,6 +193,6 @@ def _named(error: ValidationError, block: str) -> ConfigError:
     """Return one error that names every fault by the path a user types."""
     models = (
         *(Parameters, FrameTaskConfig, PhonemeTaskConfig, RankingConfig, TranscriptionConfig),
-        StudyConfig,
+        *(StudyConfig, VariantConfig),
     )
     return name_faults(error, block, models, WHERE_TO_LOOK)

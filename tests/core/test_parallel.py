@@ -16,6 +16,7 @@ from amt_pipeline.core.errors import StorageError, UserError
 from amt_pipeline.core.files import read_json, write_json, write_text
 from amt_pipeline.core.hashing import file_sha256
 from amt_pipeline.core.parallel import Failure, ParallelConfig, cpu_count, map_items, worker_count
+from amt_pipeline.core.progress import WORKERS_VARIABLE
 
 
 def run(
@@ -44,6 +45,13 @@ def test_results_and_failures_come_with_their_item(workers: int, files: list[Pat
     assert isinstance(failure, Failure)
     assert type(failure.error) is UserError
     assert "1.json: cannot be read as JSON" in str(failure.error)
+
+
+def test_workers_know_how_many_they_are() -> None:
+    for workers in (3, 2):  # the processes are the same ones
+        found = dict(run(os.getenv, [WORKERS_VARIABLE, "PATH", "HOME"], workers))
+        assert found[WORKERS_VARIABLE] == str(workers)
+    assert dict(run(os.getenv, [WORKERS_VARIABLE], 1)) == {WORKERS_VARIABLE: None}
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -26,6 +26,7 @@ from amt_pipeline.core.errors import ClusterError, ConfigError, StorageError, Us
 from amt_pipeline.core.files import read_json, write_json, write_text
 from amt_pipeline.core.hashing import file_sha256
 from amt_pipeline.core.parallel import Failure, ParallelConfig, map_items
+from amt_pipeline.core.progress import WORKERS_VARIABLE
 
 distributed = pytest.importorskip("distributed")
 
@@ -214,6 +215,13 @@ def test_a_cluster_without_the_package_without_workers_without_a_scheduler(
     patient = there.model_copy(update={"wait_s": 3.0})
     with pytest.raises(ClusterError, match=r"connection to its scheduler was lost.*what was done"):
         list(map_items(os.getenv, ["X"], label="x", parallel=patient))
+
+
+def test_workers_started_here_know_how_many_they_are() -> None:
+    parallel = ParallelConfig(backend="dask", workers=2, wait_s=60)
+    names = [WORKERS_VARIABLE, "OMP_NUM_THREADS"]
+    found = dict(map_items(os.getenv, names, label="x", parallel=parallel))
+    assert found == {WORKERS_VARIABLE: "2", "OMP_NUM_THREADS": "1"}
 
 
 def test_without_an_address_a_cluster_is_started_here() -> None:

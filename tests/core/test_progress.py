@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from amt_pipeline.core import progress as module
-from amt_pipeline.core.progress import LOG_EVERY_S, Progress
+from amt_pipeline.core.progress import LOG_EVERY_S, WORKERS_VARIABLE, Progress, sibling_workers
 
 
 class Clock:
@@ -75,13 +75,12 @@ def test_nothing_done_has_no_remaining_time(clock: Clock, lines: pytest.LogCaptu
     assert lines.messages == ["Rank: 0/2, 0 item/s, unknown time left"]
 
 
-def test_a_terminal_gets_a_bar(
-    monkeypatch: pytest.MonkeyPatch, lines: pytest.LogCaptureFixture
-) -> None:
+def shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return what a progress writes to a terminal."""
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (24, 100))
-    with os.fdopen(follower, "w") as terminal:
-        monkeypatch.setattr("sys.stderr", terminal)
+    with os.fdopen(follower, "w") as terminal, monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", terminal)
         with Progress("Onset", 4, "window", initial=1) as progress:
             progress.advance(3, "loss 0.25")
             progress.advance(0)
@@ -91,7 +90,27 @@ def test_a_terminal_gets_a_bar(
         while part := os.read(leader, 10_000):
             shown += part.decode()
     os.close(leader)
+    return shown
+
+
+def test_a_terminal_gets_a_bar(
+    monkeypatch: pytest.MonkeyPatch, lines: pytest.LogCaptureFixture
+) -> None:
+    shown = shown_on_a_terminal(monkeypatch)
     assert "Onset" in shown
     assert "4/4" in shown
     assert "loss 0.25" in shown
     assert lines.messages == []
+
+
+def test_workers_draw_no_bars_over_each_other(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, lines: pytest.LogCaptureFixture
+) -> None:
+    assert sibling_workers() == 1
+    monkeypatch.setenv(WORKERS_VARIABLE, "3")
+    assert sibling_workers() == 3
+    assert shown_on_a_terminal(monkeypatch) == ""
+    with Progress("Train", 2) as progress:
+        clock.now_s += 3
+        progress.advance(2)
+    assert lines.messages == ["Train: 2/2, 0.667 item/s, took 0:03"]

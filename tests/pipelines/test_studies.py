@@ -115,7 +115,7 @@ def test_files_that_are_no_studies_do_not_break_the_list_of_pipelines(tmp_path: 
 def test_a_study_of_an_unknown_task_says_so_when_it_is_run(
     ingested: Path, run_pipeline: Run
 ) -> None:
-    with pytest.raises(ConfigError, match=r"studies.pos_weight.task: 'onsets' is no task. Use"):
+    with pytest.raises(ConfigError, match=r"'onsets' is no task \(did you mean onset\?\)"):
         run_pipeline("compare_pos_weight", ingested, **tiny(task="onsets"))
     assert isinstance(module._compare("x", "nonsense"), Pipeline)
     with pytest.raises(ConfigError, match=r"studies.x.task: 'nonsense' is no task"):

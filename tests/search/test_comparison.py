@@ -13,7 +13,12 @@ import pytest
 from amt_pipeline.core.errors import UserError
 from amt_pipeline.search.comparison import Comparison, compare
 from amt_pipeline.search.learning_curves import learning_curves
-from amt_pipeline.search.significance import holm, sign_flip_p_value
+from amt_pipeline.search.significance import (
+    holm,
+    sign_flip_p_value,
+    smallest_p_value,
+    units_needed,
+)
 from amt_pipeline.search.variant import VariantResult
 
 
@@ -92,6 +97,32 @@ def test_a_lost_reference_is_said() -> None:
 def test_a_study_without_any_result_is_an_error() -> None:
     with pytest.raises(UserError, match=r"no training finished \(the loss is nan\)"):
         compare([result("a", 1, None)], "a")
+
+
+@pytest.mark.parametrize(
+    ("n_units", "n_others", "needed"), [(5, 1, 6), (6, 1, None), (7, 4, 8), (8, 4, None)]
+)
+def test_units_too_few_for_so_many_variants_are_said(
+    n_units: int, n_others: int, needed: int | None
+) -> None:
+    base = np.linspace(0.4, 0.6, n_units)
+    # All are better on every unit: nothing could be more significant.
+    others = [result(f"b{n}", 1, base + 0.1 + base / (9 + n)) for n in range(n_others)]
+    found = compare([result("a", 1, base), *others], "a")
+    said = [warning for warning in found.warnings if "would be needed" in warning]
+    assert [warning.split("; ")[1] for warning in said] == (
+        [f"{needed} would be needed"] if needed else []
+    )
+    assert bool((found.table["p_corrected"] < 0.05).any()) == (not said)
+
+
+def test_the_smallest_p_value_is_that_of_the_test() -> None:
+    for n_units in (2, 6, 13, 14, 20):
+        found = sign_flip_p_value(np.linspace(1, 2, n_units))
+        least = smallest_p_value(n_units)
+        assert found == pytest.approx(least) if n_units < 14 else least <= found < 3 * least
+    assert units_needed(1, 0.05) == 6
+    assert units_needed(500, 0.05) is None
 
 
 def test_units_without_a_score_are_left_out() -> None:

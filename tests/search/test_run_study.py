@@ -122,9 +122,70 @@ def test_other_settings_are_trained_anew_and_the_former_run_is_kept(
     (expected,) = run(make_jobs(changed, store_folder, tmp_path / "fresh"))
     assert not found.reused
     assert outcome(found) == outcome(expected)
-    # More epochs go on from what is there.
-    kept = (tmp_path / "changed" / "hidden=4" / "seed-1" / "previous" / "001").is_dir()
-    assert kept == (change != {"epochs": 6})
+    assert (tmp_path / "changed" / "hidden=4" / "seed-1" / "previous" / "001").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "ranked"),
+    [
+        ({"keep": 1}, {"keep": "all"}, [4, 8, 12, 16]),
+        ({"epochs": 1.5}, {"epochs": 3}, [4, 8, 12]),
+    ],
+)
+def test_a_result_does_not_depend_on_a_former_training(
+    before: dict[str, Any],
+    after: dict[str, Any],
+    ranked: list[int],
+    store_folder: Path,
+    tmp_path: Path,
+) -> None:
+    def job(change: dict[str, Any], folder: str) -> list[VariantJob]:
+        base = {"training": {"save_every_steps": "epoch", **change}}
+        config = study(grid={"model.hidden": [4]}, seeds=[1], base=base)
+        return make_jobs(config, store_folder, tmp_path / folder)
+
+    run(job(before, "changed"))
+    (found,), (expected,) = run(job(after, "changed")), run(job(after, "fresh"))
+    assert [row["step"] for row in found.curve] == ranked
+    assert outcome(found) == outcome(expected)
+
+
+def test_a_result_is_of_one_precision(store_folder: Path, tmp_path: Path) -> None:
+    def key(**training: str) -> str:
+        config = study(grid={"model.hidden": [4]}, seeds=[1], base={"training": training})
+        (job,) = make_jobs(config, store_folder, tmp_path)
+        return job.key
+
+    here = key(precision="auto", device="cpu")
+    assert here == key(precision="float32", device="cpu") == key(precision="float32", device="cuda")
+    assert here != key(precision="auto", device="cuda")
+    assert key(precision="auto", device="cuda") == key(precision="bfloat16")
+
+
+def test_another_ranking_trains_nothing(store_folder: Path, tmp_path: Path) -> None:
+    (job,) = make_jobs(study(grid={"model.hidden": [4]}, seeds=[1]), store_folder, tmp_path)
+    (first,) = run([job])
+    (again,) = run([dataclasses.replace(job, key="of another ranking")])
+    assert not again.reused
+    assert again.per_unit == first.per_unit
+    assert not (job.folder / "previous").exists()
+
+
+def test_making_way_goes_on_where_it_was_killed(store_folder: Path, tmp_path: Path) -> None:
+    def job(epochs: int) -> list[VariantJob]:
+        base = {"training": {"epochs": epochs}}
+        config = study(grid={"model.hidden": [4]}, seeds=[1], base=base)
+        return make_jobs(config, store_folder, tmp_path)
+
+    (former,) = job(2)
+    run([former])
+    previous = former.folder / "previous"
+    (previous / "001").mkdir(parents=True)
+    (former.folder / "training.json").rename(previous / "001" / "training.json")
+    write_json(former.folder / "moving.json", {"to": "001"})
+    run(job(3))
+    assert [path.name for path in previous.iterdir()] == ["001"]
+    assert (previous / "001" / "step-0000004").is_dir()
 
 
 def test_damaged_results_are_made_again(store_folder: Path, tmp_path: Path) -> None:

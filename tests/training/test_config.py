@@ -75,6 +75,8 @@ def test_identity_is_what_alters_the_next_step(name: str) -> None:
     [{"epoch": 3}, {"epochs": 0}, {"keep": 0}, {"keep": "some"}, {"device": "gpu"},
      {"precision": "half"}, {"pos_weight": 0}, {"threads": 0}, {"schedule": {"kind": "steps"}},
      {"optimiser": "sgd"}, {"save_every_steps": "epochs"}, {"validate_every_steps": 0},
+     {"gradient_clip": math.inf}, {"learning_rate": math.inf}, {"epochs": math.inf},
+     {"schedule": {"kind": "linear", "end_epochs": math.inf}},
      {"devices": 0}, {"devices": "all"}, {"nodes": 0}, {"endpoint": "first"}, {"max_restarts": -1}],
     ids=str,
 )  # fmt: skip

@@ -42,6 +42,23 @@ with join_group(torch.device("cpu")) as group:
     write_json(f"{sys.argv[1]}/{group.rank}.json", said)
 """
 
+WAIT = """
+import sys, time, torch
+from datetime import timedelta
+from amt_pipeline.core.files import write_json
+from amt_pipeline.training import distributed
+
+distributed.TIMEOUT = timedelta(seconds=2)
+
+def evaluate():
+    time.sleep(4)
+    return 0.5
+
+with distributed.join_group(torch.device("cpu")) as group:
+    score = group.from_main(evaluate)
+    write_json(f"{sys.argv[1]}/{group.rank}.json", score)
+"""
+
 
 @given(st.integers(0, 300), st.integers(1, 20))
 def test_rows_are_shared_out_evenly(n: int, size: int) -> None:
@@ -63,6 +80,13 @@ def test_two_processes_say_the_same(tmp_path: Path) -> None:
         "from_main": "of-0",
         "mistake": "a.npy: is damaged. Redo it",
     }  # fmt: skip
+
+
+def test_the_others_wait_for_what_the_main_process_does_for_all(tmp_path: Path) -> None:
+    from distributed_support import run_together
+
+    run_together(WAIT, [tmp_path])
+    assert [read_json(tmp_path / f"{rank}.json") for rank in (0, 1)] == [0.5, 0.5]
 
 
 def test_one_process_talks_to_nobody() -> None:

@@ -84,6 +84,12 @@ def test_plateau_reduces_where_torch_does(
         assert schedule.rate(17) == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["cosine", "warm_restarts", "plateau"])
+def test_a_lowest_rate_above_the_rate_does_not_raise_it(kind: str) -> None:
+    schedule = make(kind=kind, minimum_rate=10 * RATE)
+    assert [schedule.rate(step) for step in (0, 40, 200)] == pytest.approx([RATE] * 3)
+
+
 def test_what_a_resumed_run_knows_is_in_its_history() -> None:
     scores = [0.5, 0.4, 0.4, 0.3, 0.6, 0.6, 0.6]
     whole, resumed = (make(kind="plateau", patience=1) for _ in range(2))
@@ -117,6 +123,13 @@ def test_settings_of_another_kind_make_no_other_run() -> None:
     assert ScheduleConfig(kind="plateau", patience=3).patience == 3
     with pytest.raises(ValidationError, match="gamma"):
         ScheduleConfig(kind="cosine", gamma=0.5)
+
+
+@pytest.mark.parametrize("name", ["end_epochs", "period_epochs", "minimum_rate", "end_factor"])
+def test_no_setting_is_infinite(name: str) -> None:
+    for value in (math.inf, math.nan):
+        with pytest.raises(ValidationError, match=name):
+            ScheduleConfig.model_validate({"kind": "cosine", name: value})
 
 
 def test_plateau_without_validation_is_refused() -> None:

@@ -24,8 +24,7 @@ def name_faults(
     faults = []
     for fault in error.errors():
         unknown = fault["type"] == "extra_forbidden"
-        # Where a value may have several types, pydantic adds the name of the type to the path.
-        steps = [str(step) for step in fault["loc"] if unknown or str(step).isidentifier()]
+        steps = _steps(fault["loc"], unknown)
         steps = steps[1:] if steps[:1] == ["task"] else steps
         name = ".".join(steps if steps[:1] == ["features"] else [block, *steps]).strip(".")
         problem, shown = fault["msg"].removeprefix("Value error, "), ""
@@ -39,12 +38,29 @@ def name_faults(
     return ConfigError(f"parameter {where}", first + more, remedy)
 
 
+def did_you_mean(unknown: str, names: Iterable[str]) -> str:
+    """Return the name that an unknown one is nearest to, as a question; empty if none is near."""
+    nearest = difflib.get_close_matches(unknown, sorted(names), n=1)
+    return f" (did you mean {nearest[0]}?)" if nearest else ""
+
+
+def _steps(loc: Iterable[int | str], unknown: bool) -> list[str]:
+    """Return the names on the way to a fault, positions in lists behind theirs: `variants[1]`."""
+    steps: list[str] = []
+    for step in loc:
+        if isinstance(step, int) and steps:
+            steps[-1] += f"[{step}]"
+        # Where a value may have several types, pydantic adds the name of the type to the path.
+        elif unknown or str(step).isidentifier():
+            steps.append(str(step))
+    return steps
+
+
 def _similar(unknown: str, known: Iterable[type[BaseModel]]) -> str:
-    """Return the known name that an unknown one is nearest to, as a question."""
+    """Return the known field that an unknown one is nearest to, as a question."""
     names, models = set[str](), list(known)
     for model in models:
         names.update(model.model_fields)
         kinds = [field.annotation for field in model.model_fields.values()]
         models += [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    nearest = difflib.get_close_matches(unknown, sorted(names), n=1)
-    return f" (did you mean {nearest[0]}?)" if nearest else ""
+    return did_you_mean(unknown, names)

@@ -19,6 +19,8 @@ from typing import Any
 import dask
 from distributed import LocalCluster, WorkerPlugin
 
+from amt_pipeline.core.progress import WORKERS_VARIABLE
+
 WORKER_LOG_LEVEL = "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED"
 """Dask's setting of a variable that worker processes are started with, which says what to log."""
 
@@ -51,6 +53,7 @@ def local_cluster(workers: int) -> Iterator[str]:
                 n_workers=workers, threads_per_worker=1, processes=True, protocol="tcp://",
                 host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0,
                 silence_logs=False, plugins=(EndAtOnce(),),
+                env={WORKERS_VARIABLE: str(workers)},
             )  # fmt: skip
             stack.enter_context(cluster)
         yield cluster.scheduler_address

@@ -23,7 +23,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from amt_pipeline.core.errors import StorageError, UserError
-from amt_pipeline.core.progress import Progress
+from amt_pipeline.core.progress import WORKERS_VARIABLE, Progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -182,7 +182,8 @@ def _on_loky(
     with parallel_config(backend="loky", inner_max_num_threads=1):
         pool: Any = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
         try:
-            yield from pool(delayed(_run_while_wanted)(os.getpid(), call, *job) for job in jobs)
+            start = delayed(partial(_run_while_wanted, os.getpid(), workers, call))
+            yield from pool(start(*job) for job in jobs)
         except TerminatedWorkerError as error:
             raise UserError(
                 f"{workers} worker processes",
@@ -192,7 +193,7 @@ def _on_loky(
 
 
 def _run_while_wanted(
-    parent: int, call: Call[Item, Result], position: int, item: Item
+    parent: int, workers: int, call: Call[Item, Result], position: int, item: Item
 ) -> tuple[int, Result | Failure]:
     """Do an item in a worker process that ends at once when its parent is killed.
 
@@ -201,6 +202,8 @@ def _run_while_wanted(
     if "watch" not in {thread.name for thread in threading.enumerate()}:
         watch = threading.Thread(target=_end_with, args=(parent,), name="watch", daemon=True)
         watch.start()
+    # The process may have been one of another number of workers before.
+    os.environ[WORKERS_VARIABLE] = str(workers)
     return call(position, item)
 
 

@@ -2,12 +2,14 @@
 
 Logs of a cluster job or of CI must not fill with bar redraws, yet must show that work goes on; so
 without a terminal one line comes at most every `LOG_EVERY_S` seconds, with the same content: done,
-total, rate, remaining time.
+total, rate, remaining time. Worker processes do the same: they inherit the terminal, where their
+bars would be drawn over each other.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 
@@ -18,6 +20,15 @@ from amt_pipeline.core.closing import Closing
 logger = logging.getLogger(__name__)
 
 LOG_EVERY_S = 10.0
+
+WORKERS_VARIABLE = "AMT_WORKERS"
+"""Set in worker processes, and so in theirs: how many of them this machine has at once."""
+
+
+def sibling_workers() -> int:
+    """Return how many workers share this machine, this process among them; 1 is no worker."""
+    text = os.environ.get(WORKERS_VARIABLE, "")
+    return max(1, int(text)) if text.isdecimal() else 1
 
 
 class Progress(Closing):
@@ -36,7 +47,7 @@ class Progress(Closing):
         self._started_s = self._logged_s = time.monotonic()
         self._note = ""
         self._bar: tqdm | None = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and WORKERS_VARIABLE not in os.environ:
             self._bar = tqdm(
                 total=total, desc=label, unit=unit, initial=initial, dynamic_ncols=True
             )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from amt_pipeline.core.errors import UserError
 from amt_pipeline.ranking.bootstrap import bootstrap_mean_intervals, unit_means
 from amt_pipeline.ranking.rank import RankingConfig
-from amt_pipeline.search.significance import holm, sign_flip_p_value
+from amt_pipeline.search.significance import holm, sign_flip_p_value, smallest_p_value, units_needed
 from amt_pipeline.search.study import show_value
 from amt_pipeline.search.variant import VariantResult
 
@@ -198,9 +198,7 @@ def _warnings(
         found.append(f"{n_lost} of {len(results)} trainings did not finish; see the notes")
     if table.loc[table["variant"] == reference, "seeds"].item() == 0:
         found.append(f"the reference {reference} has no result, so nothing could be tested")
-    if n_units < 6:
-        # With n units no p-value is below 2 / 2^n.
-        found.append(f"only {n_units} units ({unit}): no test can find anything on so few")
+    found += _of_power(int(table["p_value"].notna().sum()), n_units, unit)
     if int(table["seeds"].max()) < 2:
         found.append("one seed only: what another training would have given is not known")
     doubtful = _within_seeds(table, reference)
@@ -210,6 +208,22 @@ def _warnings(
             "than trainings with other seeds differ; add seeds"
         )
     return (*found, *_of_rankings(results))
+
+
+def _of_power(n_tests: int, n_units: int, unit: str) -> list[str]:
+    """Return a warning where no difference, however large, could be significant."""
+    if n_units >= 2 and n_tests * smallest_p_value(n_units) < SIGNIFICANT:
+        return []
+    tests = f"{n_tests} corrected tests" if n_tests > 1 else "a test"
+    needed = units_needed(n_tests, SIGNIFICANT)
+    if needed is None:
+        return [f"so many variants ({n_tests}) that no difference can be significant: compare less"]
+    if n_units >= needed:
+        return []
+    return [
+        f"only {n_units} units ({unit}): {tests} can find nothing on so few, whatever the "
+        f"difference; {needed} would be needed"
+    ]
 
 
 def _of_rankings(results: Sequence[VariantResult]) -> list[str]:

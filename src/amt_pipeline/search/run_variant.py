@@ -3,6 +3,7 @@
 <folder>/step-0000100/ ...  checkpoints      <folder>/best/         the chosen one
 <folder>/events/            for TensorBoard  <folder>/evaluations/  of the ranking
 <folder>/training.json      the training     <folder>/result.json   written last
+<folder>/key.json           of which         <folder>/previous/     of former settings
 """
 
 from __future__ import annotations
@@ -17,14 +18,27 @@ from typing import Any
 
 from amt_pipeline.core.errors import ResumeError, UserError
 from amt_pipeline.core.files import locked, read_json, write_json
-from amt_pipeline.core.hashing import value_sha256
 from amt_pipeline.core.values import finite_or_none
 from amt_pipeline.ranking.rank import RankingOutcome, rank_checkpoints
-from amt_pipeline.search.variant import RESULT_FILE, VariantJob, VariantResult, read_result
+from amt_pipeline.search.variant import (
+    RESULT_FILE,
+    VariantJob,
+    VariantResult,
+    read_result,
+    training_key,
+)
 from amt_pipeline.training.channel import open_task
+from amt_pipeline.training.checkpoints import list_checkpoints
 from amt_pipeline.training.event_files import EventReporter
 from amt_pipeline.training.result import TrainingResult
-from amt_pipeline.training.run import EVALUATIONS_FOLDER, EVENTS_FOLDER, set_aside
+from amt_pipeline.training.run import (
+    EVALUATIONS_FOLDER,
+    EVENTS_FOLDER,
+    MOVING_FILE,
+    finish_setting_aside,
+    set_aside,
+)
+from amt_pipeline.training.run import RESULT_FILE as TRAINING_FILE
 from amt_pipeline.training.task import Task
 
 logger = logging.getLogger(__name__)
@@ -32,6 +46,9 @@ logger = logging.getLogger(__name__)
 CLOCK_FILE = "seconds.json"
 CLOCK_EVERY_S = 10.0
 """How often the seconds spent are written down: a killed start loses so much of the count."""
+
+KEY_FILE = "key.json"
+"""Which training lies in the folder: its `training_key`, written before its first step."""
 
 LOCK_FILE = "lock"
 
@@ -74,10 +91,10 @@ def _train(task: Task, job: VariantJob) -> tuple[TrainingResult, float]:
 
     # In a worker of a cluster that srun started, one process may train as always.
     start = start_training if plan_processes(task.training).total > 1 else train
-    # What a checkpoint is gone on from by; with more epochs, too.
-    identity = value_sha256([task.describe(), task.training.identity(), task.fingerprint()])
+    key = training_key(task)
+    _make_way(job.folder, key)
     for is_last in (False, True):
-        clock = _Clock(job.folder / CLOCK_FILE, identity)
+        clock = _Clock(job.folder / CLOCK_FILE, key)
         with EventReporter(job.folder / EVENTS_FOLDER) as events:
             try:
                 return start(task, job.folder, _Reporter(events, clock)), clock.stop()
@@ -89,6 +106,28 @@ def _train(task: Task, job: VariantJob) -> tuple[TrainingResult, float]:
             finally:
                 clock.write()
     raise AssertionError("unreachable")
+
+
+def _make_way(folder: Path, key: str) -> None:
+    """Set a training with another key aside, so that what comes of this one is as if it were alone.
+
+    A shorter one, or one that kept fewer checkpoints, would else be gone on with, and its
+    checkpoints be ranked among those of this one.
+    """
+    if (folder / MOVING_FILE).is_file():
+        finish_setting_aside(folder)
+    if _key_of(folder) == key:
+        return
+    if (folder / TRAINING_FILE).is_file() or list_checkpoints(folder):
+        logger.info("A training with other settings is now in %s", set_aside(folder))
+    write_json(folder / KEY_FILE, {"key": key})
+
+
+def _key_of(folder: Path) -> Any:
+    try:
+        return read_json(folder / KEY_FILE)["key"]
+    except (UserError, KeyError, TypeError):  # none, or damaged
+        return None
 
 
 def _ranked(job: VariantJob, task: Task, training: TrainingResult, seconds: float) -> VariantResult:

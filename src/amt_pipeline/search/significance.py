@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from amt_pipeline.core.seeding import derive_rng
 
 PERMUTATIONS = 9999
-"""Random sign changes: the smallest p-value is then 1/10,000. Up to 13 units all are tried."""
+"""Random sign changes: the smallest p-value is then 2/10,000. Up to 13 units all are tried."""
 
 
 def sign_flip_p_value(
@@ -49,6 +50,22 @@ def sign_flip_p_value(
         random_state=derive_rng(seed, "sign flips"),
     )
     return float(test.pvalue)
+
+
+def smallest_p_value(n_units: int) -> float:
+    """Return the p-value of `sign_flip_p_value` that no difference on so many units gets below."""
+    # Two-sided: the changes as extreme are at least all signs as they are, and all reversed.
+    return max(2 / 2**n_units, 2 / (PERMUTATIONS + 1))
+
+
+def units_needed(n_tests: int, level: float) -> int | None:
+    """Return how many units the best of `n_tests` tests needs to be below `level` once corrected.
+
+    None is that no number of units does: the random sign changes are too few.
+    """
+    if n_tests * smallest_p_value(10_000) >= level:
+        return None
+    return next(n for n in itertools.count(2) if n_tests * smallest_p_value(n) < level)
 
 
 def holm(p_values: Sequence[float]) -> NDArray[np.float64]:

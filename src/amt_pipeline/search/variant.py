@@ -14,9 +14,11 @@ from amt_pipeline.core.hashing import value_sha256
 from amt_pipeline.ranking.evaluate import VERSION as EVALUATION_VERSION
 from amt_pipeline.ranking.rank import RankingConfig
 from amt_pipeline.search.study import Variant
+from amt_pipeline.training.config import TrainingConfig
+from amt_pipeline.training.device import resolve_device, resolve_precision
 from amt_pipeline.training.task import Task
 
-VERSION = 1
+VERSION = 2
 """Part of the key of every result. Raise it when the same data and settings give other results."""
 
 RESULT_FILE = "result.json"
@@ -138,13 +140,37 @@ class VariantResult:
 def job_key(task: Task, ranking: RankingConfig, evaluation: Mapping[str, Any]) -> str:
     """Return a hash of all that a result depends on.
 
-    Settings, data and versions; not device, threads or where the data lies.
+    Settings, data and versions; not device (but for the precision that it leads to), threads or
+    where the data lies.
+    """
+    settings = [ranking.model_dump(), dict(evaluation)]
+    return value_sha256([training_key(task), EVALUATION_VERSION, settings])
+
+
+def training_key(task: Task) -> str:
+    """Return a hash of what the checkpoints of a training depend on, which ranking chooses from.
+
+    A training alone may be gone on with for more epochs or with another `keep`; the checkpoints
+    that are then there depend on what was before, so here both count.
     """
     training = task.training
     own = {**training.identity(), "epochs": training.epochs, "keep": training.keep}
-    versions = [VERSION, EVALUATION_VERSION]
-    settings = [task.describe(), own, ranking.model_dump(), dict(evaluation)]
-    return value_sha256([versions, task.fingerprint(), settings])
+    own["precision"] = _precision(training)
+    return value_sha256([VERSION, task.describe(), own, task.fingerprint()])
+
+
+def _precision(training: TrainingConfig) -> str:
+    """Return the precision that `auto` comes to here.
+
+    A study begun on a CPU and finished on a GPU must not have seeds of both in one mean. A device
+    that is named is not looked for: results may be read where it is not.
+    """
+    if training.precision != "auto":
+        return training.precision
+    import torch
+
+    device = torch.device(training.device) if training.device != "auto" else resolve_device()
+    return resolve_precision("auto", device)
 
 
 def read_result(job: VariantJob) -> VariantResult | None:

@@ -64,7 +64,7 @@ class TrainingConfig(BaseModel):
         max_restarts: How often all processes begin again from the last checkpoint after one died.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: float = Field(40, gt=0)
     batch_size: int = Field(512, ge=1)

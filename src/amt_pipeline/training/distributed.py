@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,7 @@ from amt_pipeline.core.errors import ConfigError, UserError
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+    from torch.distributed import ProcessGroup
 
 Value = TypeVar("Value")
 
@@ -27,7 +28,13 @@ ENVIRONMENT = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What torchrun tells each process that it starts."""
 
 TIMEOUT = timedelta(minutes=30)
-"""How long one process waits for the others: longer than any checkpoint takes to be written."""
+"""How long one process waits for the others in a step: longer than a checkpoint takes to be
+written, after which the main process comes later than they do."""
+
+MAIN_TIMEOUT = timedelta(days=7)
+"""How long they wait for what the main process does for all. It may evaluate a whole split on a
+CPU, which has no bound that we know; should it die meanwhile, its closed connection ends the wait
+at once, and torchrun starts all anew."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +47,13 @@ class Group:
         rank: Number of this process among all.
         size: How many there are.
         local_rank: Number of this process on its machine, and of its GPU there.
+        patient: The torch process group that waits for the main one; None is the default one.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    patient: ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
@@ -106,7 +115,7 @@ class Group:
         if self.size > 1:
             import torch.distributed
 
-            torch.distributed.broadcast_object_list(outcome, src=0)
+            torch.distributed.broadcast_object_list(outcome, src=0, group=self.patient)
         if isinstance(outcome[0], UserError):
             raise outcome[0]
         value: Value = outcome[0]
@@ -139,13 +148,15 @@ def join_group(device: torch.device) -> Iterator[Group]:
             "Set training.devices (and training.nodes) and start `kedro run`: it does the rest",
         )
     rank, local_rank, size = (int(os.environ[name]) for name in ENVIRONMENT[:3])
-    group = Group(rank, size, local_rank)
+    group = Group(rank, size, local_rank)  # which GPU is its own has to be set before they meet
     backend = "gloo"
     if device.type == "cuda":
         # Flags and paths go through gloo even so: waiting for them must not wait for the GPU.
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(group.own_device(device))
     torch.distributed.init_process_group(backend, timeout=TIMEOUT)
+    patient = torch.distributed.new_group(backend="gloo", timeout=MAIN_TIMEOUT)
+    group = replace(group, patient=patient)
     yield group
     # Not after an error: it would wait for processes that are gone. Who leaves first may break this
     # last message, but no earlier one: all have received those when they come here.

@@ -51,7 +51,7 @@ class ScheduleConfig(BaseModel):
         per: Whether the rate moves after every `epoch`, as torch's schedulers do, or every `step`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Kind = "none"
     decay_rate: float = Field(0.98, gt=0, le=1)
@@ -118,7 +118,8 @@ class Schedule:
         if config.kind == "warm_restarts":
             return self._between(self._into_period(self._epochs(step)))
         if config.kind == "plateau":
-            return max(base * config.plateau_factor**self._plateau.reductions, config.minimum_rate)
+            low = min(config.minimum_rate, base)
+            return max(base * config.plateau_factor**self._plateau.reductions, low)
         return base
 
     def _between(self, phase: float) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from amt_pipeline.core.config_errors import did_you_mean
 from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.pipelines.tasks import PHONEMES, TASKS, inputs_of
 
@@ -85,5 +86,6 @@ def family_of(task: str, study: str) -> Family:
     """
     if task not in FAMILIES:
         known = f"Use one of {', '.join(sorted(FAMILIES))}"
-        raise ConfigError(f"parameter studies.{study}.task", f"{task!r} is no task", known)
+        problem = f"{task!r} is no task{did_you_mean(task, FAMILIES)}"
+        raise ConfigError(f"parameter studies.{study}.task", problem, known)
     return FAMILIES[task]
