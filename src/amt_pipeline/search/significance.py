@@ -55,7 +55,7 @@ def sign_flip_p_value(
 def smallest_p_value(n_units: int) -> float:
     """Return the p-value of `sign_flip_p_value` that no difference on so many units gets below."""
     # Two-sided: the changes as extreme are at least all signs as they are, and all reversed.
-    return max(2 / 2**n_units, 2 / (PERMUTATIONS + 1))
+    return max(2.0 ** (1 - n_units), 2 / (PERMUTATIONS + 1))
 
 
 def units_needed(n_tests: int, level: float) -> int | None:
