@@ -223,6 +223,13 @@ def test_a_network_to_match_has_a_size_of_its_own() -> None:
     assert resolve_task(PRESETS, {}, own).task.model.hidden_units == 64
 
 
+def test_a_width_is_matched_to_the_level_of_the_reference() -> None:
+    settings = {"preset": "small", "model": {"hidden_layers": 2, "hidden_units": "matched"}}
+    levels = {**PRESETS, "wide": {"model": {"kind": "mlp", "hidden_layers": 2, "hidden_units": 77}}}
+    found = resolve_task(levels, {}, settings, {"preset": "wide"}).task.model
+    assert (found.hidden_layers, found.hidden_units) == (2, 77)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [({"model": {"window_frames": 4}}, "odd"), ({"training": {"pos_weight": 2}}, "pos_weight"),

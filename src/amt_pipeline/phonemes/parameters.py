@@ -60,8 +60,8 @@ def resolve_task(
         presets: Complete settings by level (`simple`, `strong`, ...), of one size.
         features: Overrides of the features.
         settings: Overrides of the task; `preset` names the level they are laid over.
-        reference: Overrides of the task that a width `matched` is matched to; None is the level
-            itself.
+        reference: Overrides (with their own level) of the task whose depth and width a width
+            `matched` is matched to; None is the level itself.
         n_classes: Classes of the corpus; a width is matched for as many.
 
     Raises:
@@ -89,7 +89,8 @@ def resolve_task(
         return checked()
     # With any width first: what else is wrong is named as always.
     task = checked(width=1).task
-    whole = merge(base, reference or {}).get("model")
+    other = reference or {}
+    whole = merge(presets.get(str(other.get("preset", level)), base), other).get("model")
     return checked(_matched_width(whole, task.model, task.features.bins, n_classes))
 
 
