@@ -99,6 +99,46 @@ def test_finished_trainings_are_not_done_again(
     assert (tmp_path / "hidden=2" / "seed-1" / RESULT_FILE).is_file()  # out of the study, kept
 
 
+def test_variants_of_the_same_settings_are_trained_once(
+    store_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trained = []
+    real = module._train
+
+    def count(task: Any, job: VariantJob) -> Any:
+        trained.append((job.name, job.seed))
+        return real(task, job)
+
+    monkeypatch.setattr(module, "_train", count)
+    jobs = make_jobs(study(seeds=[1, 2]), store_folder, tmp_path)
+    names = list(dict.fromkeys(job.name for job in jobs))
+    first = {job.seed: job for job in jobs if job.name == names[0]}
+    twins = [
+        dataclasses.replace(
+            job, name="twin", settings={"twin": 1}, folder=tmp_path / f"twin-{job.seed}"
+        )
+        for job in first.values()
+    ]
+    with caplog.at_level(logging.WARNING):
+        results = run([*jobs, *twins])
+    assert sorted(trained) == sorted((job.name, job.seed) for job in jobs)
+    warned = [line for line in caplog.messages if "same settings" in line]
+    same = f"variants {names[0]}, twin come to the same settings"
+    assert warned == [f"tiny: {same}: they are trained once"]
+    for result in results[-2:]:
+        assert (result.name, result.settings) == ("twin", {"twin": 1})
+        (own,) = [r for r in results if (r.name, r.seed) == (names[0], result.seed)]
+        assert result.per_unit == own.per_unit
+    # Another start finds the one training again, though the other has no folder.
+    trained.clear()
+    again = run([*jobs, *twins])
+    assert trained == []
+    assert all(result.reused for result in again)
+
+
 def test_a_renamed_reference_or_moved_folder_keeps_what_was_done(
     store_folder: Path, tmp_path: Path
 ) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ def run_study(
     shared: Sequence[Path] = (),
     heard: Callable[[VariantResult], Any] = lambda result: None,
 ) -> list[VariantResult]:
-    """Train and rank every job that is not finished yet.
+    """Train and rank every job that is not finished yet; of jobs with one key, the first only.
+
+    Variants may resolve to the same settings (of a setting that the network has nothing for, say).
+    Their trainings would be the same to the number, so the others take the result of the first.
 
     In several workers each training has one thread (`training.threads` wins). Trainings on a GPU
     run one after the other in this process, whatever the number of workers: each takes the whole
@@ -51,10 +55,16 @@ def run_study(
         results[job.folder] = result
         heard(result)
 
+    by_key = dict[str, list[VariantJob]]()
     for job in jobs:
-        if (known := read_result(job)) is not None:
-            take(job, known)
-    waiting = [job for job in jobs if job.folder not in results]
+        by_key.setdefault(job.key, []).append(job)
+    _warn_of_equal(by_key.values(), label)
+    for same in by_key.values():
+        known = next((found for job in same if (found := read_result(job)) is not None), None)
+        if known is not None:
+            for job in same:
+                take(job, _as(known, job))
+    waiting = [same[0] for same in by_key.values() if same[0].folder not in results]
     if results:
         logger.info("%s: %d of %d were finished before", label, len(results), len(jobs))
     if any(resolve_device(job.device).type == "cuda" for job in waiting):
@@ -63,13 +73,27 @@ def run_study(
         run_variant, waiting, label=label, unit="training", parallel=parallel, shared=shared
     )
     for job, outcome in outcomes:
-        if isinstance(outcome, Failure):
-            take(job, _failed(job, outcome.error))
-            continue
-        if outcome.status == "diverged":
-            logger.warning("%s: diverged, %s", job.label, outcome.reason)
-        take(job, outcome)
+        result = _failed(job, outcome.error) if isinstance(outcome, Failure) else outcome
+        if result.status == "diverged":
+            logger.warning("%s: diverged, %s", job.label, result.reason)
+        for same_job in by_key[job.key]:
+            take(same_job, _as(result, same_job))
     return [results[job.folder] for job in jobs]
+
+
+def _warn_of_equal(groups: Iterable[Sequence[VariantJob]], label: str) -> None:
+    """Name variants that come to the same settings: once, whatever the number of seeds."""
+    for names in dict.fromkeys(tuple(job.name for job in same) for same in groups):
+        if len(names) > 1:
+            logger.warning(
+                "%s: variants %s come to the same settings: they are trained once",
+                label, ", ".join(names),
+            )  # fmt: skip
+
+
+def _as(result: VariantResult, job: VariantJob) -> VariantResult:
+    """Return a result as that of a job with the same key."""
+    return replace(result, name=job.name, settings=job.settings)
 
 
 def _failed(job: VariantJob, error: UserError) -> VariantResult:
