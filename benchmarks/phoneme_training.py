@@ -15,7 +15,7 @@ import itertools
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from measure import Claim, Work, arguments, compare, show
@@ -29,8 +29,13 @@ from amt_pipeline.store.frames import FrameStore, PackPart
 SPEC, CLASSES, WINDOW, BATCH = MfccSpec(), 41, 21, 512
 FRAMES = 600
 """Of an utterance."""
+LOG_EVERY = 100
+"""Steps between two reports of the engine."""
 SIZES = {"cpu": (4, 256), "reference": (6, 512)}
 """Hidden layers and their width of the level `strong`, by preset."""
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 def main(quick: bool = False) -> list[Claim]:
@@ -69,7 +74,7 @@ def open_task(folder: Path, utterances: int, layers: int, width: int, steps: int
     windows = utterances * FRAMES
     training: dict[str, Any] = {
         "epochs": steps * BATCH / windows, "batch_size": BATCH, "dense_l2": 0.0, "threads": 1,
-        "device": "cpu", "save_every_steps": 10**6, "log_every_steps": 100,
+        "device": "cpu", "save_every_steps": 10**6, "log_every_steps": LOG_EVERY,
     }  # fmt: skip
     model = {
         "kind": "mlp", "window_frames": WINDOW, "hidden_layers": layers, "hidden_units": width,
@@ -103,29 +108,30 @@ def engine_work(folder: Path, utterances: int, layers: int, width: int, steps: i
 def bare_work(folder: Path, utterances: int, layers: int, width: int, steps: int) -> Work:
     """Train the same network on tensors, in a loop of a few lines."""
     import torch
-    from torch.nn import functional
 
     torch.set_num_threads(1)
     task = open_task(folder, utterances, layers, width, steps)
-    epoch = task.training_windows(0)
-    whole = task.batch("train", epoch)
+    whole = task.batch("train", task.training_windows(0))
     frames, classes = whole.inputs[0].clone(), whole.targets
+    return lambda: float(len(bare_losses(task.build_network(), frames, classes, steps)))
 
-    def work() -> float:
-        network = task.build_network()
-        optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
-        network.train()
-        loss_sum = 0.0
-        for step in range(steps):
-            rows = torch.arange(step * BATCH, (step + 1) * BATCH) % len(classes)
-            loss = functional.cross_entropy(network(frames[rows]), classes[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            loss_sum += loss.item()
-        return float(steps)
 
-    return work
+def bare_losses(network: nn.Module, frames: Tensor, classes: Tensor, steps: int) -> list[float]:
+    """Train a network on windows in their order; return the loss of every step."""
+    import torch
+    from torch.nn import functional
+
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    network.train()
+    losses = []
+    for step in range(steps):
+        rows = torch.arange(step * BATCH, (step + 1) * BATCH) % len(classes)
+        loss = functional.cross_entropy(network(frames[rows]), classes[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    return losses
 
 
 if __name__ == "__main__":
