@@ -10,7 +10,8 @@ import pytest
 from amt_pipeline.core.errors import ConfigError, CorpusError
 from amt_pipeline.phonemes.classes import ARPABET
 from amt_pipeline.phonemes.config import LibrispeechConfig
-from amt_pipeline.phonemes.libriphone import read_id_list, read_label_list, read_libriphone
+from amt_pipeline.phonemes.course_lists import read_id_list, read_label_list
+from amt_pipeline.phonemes.libriphone import read_libriphone
 from amt_pipeline.phonemes.utterances import CorpusReading
 
 Make = Callable[..., Path]
