@@ -17,7 +17,7 @@ from amt_pipeline.core.hashing import value_sha256
 from amt_pipeline.core.seeding import derive_rng
 from amt_pipeline.features.spec import FeatureSpec
 from amt_pipeline.store.frames import FrameStore
-from amt_pipeline.store.windows import WindowReader, Windows
+from amt_pipeline.store.windows import FrameSource, WindowReader, Windows
 from amt_pipeline.training.config import TrainingConfig
 from amt_pipeline.training.objective import BinaryObjective, ClassObjective
 from amt_pipeline.training.task import ALL_ROWS, Batch
@@ -207,6 +207,31 @@ class SyntheticClassTask(SyntheticTask):
         made = super().batch(split, windows)
         middle = made.inputs[0][:, CONTEXT : CONTEXT + LENGTH, :3, 0]
         return Batch(made.inputs, middle.argmax(-1), made.valid)
+
+
+class MovableTask(SyntheticTask):
+    """A task whose training frames may be moved."""
+
+    def training_source(self) -> FrameSource | None:
+        return self.readers["train"]
+
+    def use_training_source(self, source: FrameSource) -> None:
+        self.readers["train"] = source
+
+    def windows_at(self, step: int) -> Windows:
+        return self.training_windows(0)[step * 3 : step * 3 + 3]
+
+    def make(self, step: int) -> Batch:
+        frames = torch.as_tensor(
+            self.readers["train"].gather(self.windows_at(step), LENGTH, CONTEXT)
+        )
+        return Batch((frames, torch.tensor([step])), frames.amax((1, 2)), None)
+
+
+def same(one: Batch, other: Batch) -> bool:
+    """Whether two batches are equal to the bit."""
+    pairs = zip((*one.inputs, one.targets), (*other.inputs, other.targets), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs) and (one.valid is other.valid is None)
 
 
 def weights(folder: Path) -> dict[str, Any]:

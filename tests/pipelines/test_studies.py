@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from kedro.pipeline import Pipeline
 
-from amt_pipeline import tracking
+from amt_pipeline import __version__, tracking
 from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.core.files import read_json
 from amt_pipeline.datasets.table import read_table
@@ -187,13 +187,22 @@ def test_a_study_leaves_tables_figures_and_a_page(compared: Path) -> None:
     for target in ("learning_curves.html", "scores_interactive.html", "per_unit.csv"):
         assert f'href="{target}"' in page
         assert (place / target).is_file()
-    assert "How much should an onset weigh" in (place / "study.md").read_text()
+    text = (place / "study.md").read_text()
+    assert "How much should an onset weigh" in text
     results = read_json(compared / "06_models" / "studies" / "pos_weight" / "results.json")
     assert [(r["name"], r["seed"]) for r in results["results"]] == [
         ("pos_weight=1", 1), ("pos_weight=1", 2), ("pos_weight=4", 1), ("pos_weight=4", 2),
     ]  # fmt: skip
     trained = results["results"][3]["config"]["training"]
     assert (trained["pos_weight"], trained["seed"], trained["epochs"]) == (4, 2, 2)
+    data = results["results"][0]["data"]
+    for said in (
+        "| preset | cpu |",
+        "| device | cpu, float32 |",
+        f"| training data | {data[:12]} |",
+    ):
+        assert said in text
+    assert f"| amt_pipeline | {__version__} |" in text.replace("\\", "")
 
 
 def test_a_second_run_trains_only_what_is_new_and_records_all(

@@ -14,43 +14,18 @@ import torch
 
 from amt_pipeline.core.errors import ConfigError, StoreError
 from amt_pipeline.store.device_frames import DeviceFrames
-from amt_pipeline.store.windows import FrameSource, Windows
-from amt_pipeline.training import feed as feed_module
-from amt_pipeline.training.feed import BatchFeed, frames_on_device, open_feed
+from amt_pipeline.training.feed import BatchFeed, open_feed
+from amt_pipeline.training.holding import frames_on_device
 from amt_pipeline.training.task import Batch
-from engine_support import CONTEXT, LENGTH, SyntheticTask
+from engine_support import MovableTask, same
 
 MakeTask = Callable[..., Any]
 CPU = torch.device("cpu")
 
 
-class MovableTask(SyntheticTask):
-    """A task whose training frames may be moved."""
-
-    def training_source(self) -> FrameSource | None:
-        return self.readers["train"]
-
-    def use_training_source(self, source: FrameSource) -> None:
-        self.readers["train"] = source
-
-    def windows_at(self, step: int) -> Windows:
-        return self.training_windows(0)[step * 3 : step * 3 + 3]
-
-    def make(self, step: int) -> Batch:
-        frames = torch.as_tensor(
-            self.readers["train"].gather(self.windows_at(step), LENGTH, CONTEXT)
-        )
-        return Batch((frames, torch.tensor([step])), frames.amax((1, 2)), None)
-
-
 @pytest.fixture
 def task(store_folder: Path) -> MovableTask:
     return MovableTask(store_folder)
-
-
-def same(one: Batch, other: Batch) -> bool:
-    pairs = zip((*one.inputs, one.targets), (*other.inputs, other.targets), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs) and (one.valid is other.valid is None)
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 2, 5])
@@ -126,89 +101,6 @@ def test_steps_out_of_order_are_a_defect(task: MovableTask, ahead: int) -> None:
         pytest.raises(ValueError, match="step 0 was asked for, the feed is at None"),
     ):
         feed.batch(0)
-
-
-@pytest.mark.parametrize("ahead", [0, 2])
-def test_resident_frames_give_the_same_batches(task: MovableTask, ahead: int) -> None:
-    files = task.readers["train"]
-    expected = [task.make(step) for step in range(5)]
-    with (
-        frames_on_device(task, CPU, "always") as resident,
-        BatchFeed(task.make, range(5), CPU, ahead) as feed,
-    ):
-        assert resident
-        assert isinstance(task.readers["train"], DeviceFrames)
-        assert all(same(feed.batch(step), expected[step]) for step in range(5))
-    assert task.readers["train"] is files
-
-
-def test_frames_go_back_to_the_files_after_an_error(task: MovableTask) -> None:
-    files = task.readers["train"]
-    with pytest.raises(RuntimeError, match="in the loop"), frames_on_device(task, CPU, "always"):
-        raise RuntimeError("in the loop")
-    assert task.readers["train"] is files
-
-
-def test_frames_asked_to_stay_in_the_files_do(task: MovableTask) -> None:
-    files = task.readers["train"]
-    with frames_on_device(task, CPU, "never") as held:
-        assert not held
-        assert task.readers["train"] is files
-
-
-def test_on_a_cpu_small_frames_are_held_of_themselves(
-    task: MovableTask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = task.readers["train"]
-    frame_bytes = files.store.spec.frame_bytes
-    monkeypatch.setattr(feed_module, "SMALL_FRAME_BYTES", frame_bytes)
-    with frames_on_device(task, CPU, "auto") as held:
-        assert held
-        assert isinstance(task.readers["train"], DeviceFrames)
-    monkeypatch.setattr(feed_module, "SMALL_FRAME_BYTES", frame_bytes - 1)
-    with frames_on_device(task, CPU, "auto") as held:
-        assert not held
-        assert task.readers["train"] is files
-
-
-def test_of_itself_a_cpu_holds_a_sixth_of_the_free_memory(
-    task: MovableTask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    needed = 60 * task.readers["train"].store.spec.frame_bytes
-    for free, expected in ((6 * needed, True), (6 * needed - 6, False)):
-        monkeypatch.setattr(feed_module, "free_bytes", lambda device, free=free: free)
-        with frames_on_device(task, CPU, "auto") as held:
-            assert held is expected
-        with frames_on_device(task, CPU, "always") as held:
-            assert held
-
-
-def test_always_is_refused_where_frames_do_not_fit(
-    task: MovableTask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feed_module, "free_bytes", lambda device: 3000)
-    with (
-        pytest.raises(ConfigError, match=r"training\.resident=always: .* may have 60%.*auto"),
-        frames_on_device(task, CPU, "always"),
-    ):
-        pytest.fail("not reached")
-    monkeypatch.setattr(feed_module, "free_bytes", lambda device: 4000)
-    with frames_on_device(task, CPU, "always") as held:
-        assert held
-
-
-def test_memory_that_another_process_took_meanwhile(
-    task: MovableTask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise torch.OutOfMemoryError("taken")
-
-    monkeypatch.setattr(feed_module, "DeviceFrames", full)
-    with (
-        pytest.raises(ConfigError, match=r"training\.resident=always: .* did not fit"),
-        frames_on_device(task, CPU, "always"),
-    ):
-        pytest.fail("not reached")
 
 
 def test_always_is_refused_for_tasks_without_stored_frames(make_task: MakeTask) -> None:

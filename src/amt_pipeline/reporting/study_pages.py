@@ -43,7 +43,7 @@ class StudyReport:
         table: See `search.comparison.compare`.
         warnings: What to know before believing the table.
         base: Overrides that all variants share, by dotted name, as text.
-        identity: What the trainings ran on: name and value.
+        identity: What the trainings were made on (presets, data, device, version): name and value.
     """
 
     title: str

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from amt_pipeline.core.errors import UserError
 from amt_pipeline.ranking.bootstrap import bootstrap_mean_intervals, unit_means
 from amt_pipeline.ranking.rank import RankingConfig
-from amt_pipeline.search.significance import holm, sign_flip_p_value, smallest_p_value, units_needed
+from amt_pipeline.search.caveats import caveats
+from amt_pipeline.search.significance import holm, sign_flip_p_value
 from amt_pipeline.search.study import show_value
 from amt_pipeline.search.variant import VariantResult
 
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Floats = NDArray[np.float64]
-
-SIGNIFICANT = 0.05
-
-RANGE_WARNINGS = ("the leader is the first", "the leader is the last", "still rises")
-"""Warnings of a ranking that concern a study: the others are about ties of one training."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +90,7 @@ def compare(
     differences = scores - scores[position]
     ends = {f"validation_{metric}_low": low, f"validation_{metric}_high": high}
     table = table.assign(**ends, **_against(differences, position, config))
-    warnings = _warnings(table, results, reference, len(units), unit)
+    warnings = caveats(table, results, reference, len(units), unit)
     return Comparison(
         _ranked(table, metric),
         _per_unit(names, units, scores, differences),
@@ -184,69 +180,6 @@ def _per_unit(
         for column, unit in enumerate(units)
     ]
     return pd.DataFrame(rows, columns=["variant", "unit", "score", "difference"])
-
-
-def _warnings(
-    table: pd.DataFrame,
-    results: Sequence[VariantResult],
-    reference: str,
-    n_units: int,
-    unit: str,
-) -> tuple[str, ...]:
-    found = []
-    if (n_lost := sum(r.status != "finished" for r in results)) > 0:
-        found.append(f"{n_lost} of {len(results)} trainings did not finish; see the notes")
-    if table.loc[table["variant"] == reference, "seeds"].item() == 0:
-        found.append(f"the reference {reference} has no result, so nothing could be tested")
-    found += _of_power(int(table["p_value"].notna().sum()), n_units, unit)
-    if int(table["seeds"].max()) < 2:
-        found.append("one seed only: what another training would have given is not known")
-    doubtful = _within_seeds(table, reference)
-    if doubtful:
-        found.append(
-            f"{'; '.join(doubtful)}: different from {reference} on these units, but by no more "
-            "than trainings with other seeds differ; add seeds"
-        )
-    return (*found, *_of_rankings(results))
-
-
-def _of_power(n_tests: int, n_units: int, unit: str) -> list[str]:
-    """Return a warning where no difference, however large, could be significant."""
-    if n_units >= 2 and n_tests * smallest_p_value(n_units) < SIGNIFICANT:
-        return []
-    tests = f"{n_tests} corrected tests" if n_tests > 1 else "a test"
-    needed = units_needed(n_tests, SIGNIFICANT)
-    if needed is None:
-        return [f"so many variants ({n_tests}) that no difference can be significant: compare less"]
-    if n_units >= needed:
-        return []
-    return [
-        f"only {n_units} units ({unit}): {tests} can find nothing on so few, whatever the "
-        f"difference; {needed} would be needed"
-    ]
-
-
-def _of_rankings(results: Sequence[VariantResult]) -> list[str]:
-    """Return what the rankings say of the range of checkpoints, each warning once."""
-    found = []
-    for warning in dict.fromkeys(w for r in results for w in r.warnings):
-        if any(part in warning for part in RANGE_WARNINGS):
-            who = dict.fromkeys(r.name for r in results if warning in r.warnings)
-            is_all = len(who) == len({r.name for r in results}) > 1
-            found.append(f"{'all variants' if is_all else '; '.join(who)}: {warning}")
-    return found
-
-
-def _within_seeds(table: pd.DataFrame, reference: str) -> list[str]:
-    """Return variants whose difference is significant over units and small beside the seeds'.
-
-    Small: less than twice the standard error of a difference of two means over seeds.
-    """
-    variance = table["spread"] ** 2 / table["seeds"].clip(lower=1)
-    own = variance[table["variant"] == reference].item()
-    error = np.sqrt(variance + own)
-    doubtful = (table["p_corrected"] < SIGNIFICANT) & (table["difference"].abs() < 2 * error)
-    return [str(name) for name in table.loc[doubtful, "variant"]]
 
 
 def _mean(values: Sequence[float | None]) -> float:

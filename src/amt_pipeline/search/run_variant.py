@@ -16,6 +16,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from amt_pipeline import __version__
 from amt_pipeline.core.errors import ResumeError, UserError
 from amt_pipeline.core.files import locked, read_json, write_json
 from amt_pipeline.core.values import finite_or_none
@@ -160,6 +161,8 @@ def _ranked(job: VariantJob, task: Task, training: TrainingResult, seconds: floa
         curve=_curve(outcome),
         warnings=best["warnings"],
         config=training.config,
+        data=training.fingerprint,
+        device=f"{training.device}, {training.precision}",
     )
 
 
@@ -171,6 +174,7 @@ def _result(job: VariantJob, task: Task, **fields: Any) -> VariantResult:
         task=task.name,
         unit=task.unit,
         metric=task.objective.metric,
+        version=__version__,
         key=job.key,
         **fields,
     )

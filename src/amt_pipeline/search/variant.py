@@ -104,6 +104,9 @@ class VariantResult:
         curve: The score of every ranked checkpoint: `{step, <metric>}`.
         warnings: Of the ranking.
         config: Resolved task and training configuration.
+        data: Hash of the training data (`Task.fingerprint`).
+        device: Device and precision that it was trained with.
+        version: Of the package that trained it.
         key: See `job_key`.
         reused: Whether an earlier run had finished it.
     """
@@ -129,6 +132,9 @@ class VariantResult:
     curve: list[dict[str, float | None]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
+    data: str = ""
+    device: str = ""
+    version: str = ""
     key: str = ""
     reused: bool = False
 

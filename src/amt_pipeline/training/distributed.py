@@ -125,6 +125,12 @@ class Group:
 ALONE = Group()
 
 
+def processes_here() -> int:
+    """Return how many processes of this machine train together, this one among them."""
+    text = os.environ.get("LOCAL_WORLD_SIZE", "")  # torchrun's
+    return max(1, int(text)) if text.isdecimal() else 1
+
+
 @contextmanager
 def join_group(device: torch.device) -> Iterator[Group]:
     """Meet the other processes that torchrun started, and do not leave before them.

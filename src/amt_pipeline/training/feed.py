@@ -1,60 +1,30 @@
 """Batches on their way to the network: on the device before it asks, where that pays.
 
 A batch is a pure function of its step, so it may be made ahead by a thread: same batches, same
-order. With CUDA the thread makes two ahead, in page-locked memory, copied on a stream of its own;
-and where the training split's frames fit into the device's memory they live there, so that a batch
-is gathered on the device. On a CPU the network and the thread would share the cores, and making a
-batch takes 1 to 2 % of a step (benchmarks/feed.py): batches are made when they are asked for. Small
-frames are held in memory there too (benchmarks/context_windows.py), large ones are read from files.
+order. With CUDA the thread makes two ahead, in page-locked memory, copied on a stream of its own.
+On a CPU the network and the thread would share the cores, and making a batch takes 1 to 2 % of a
+step (benchmarks/feed.py): batches are made when they are asked for. Where the frames of a batch are
+meanwhile, in files or in memory, is a matter of `training.holding`.
 """
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from amt_pipeline.core.closing import Closing
-from amt_pipeline.core.errors import ConfigError
-from amt_pipeline.store.device_frames import DeviceFrames, frames_bytes, free_bytes
-from amt_pipeline.store.windows import FrameSource, WindowReader
+from amt_pipeline.training.holding import Resident, frames_on_device
 from amt_pipeline.training.task import Batch, Task
 
 if TYPE_CHECKING:
     import torch
 
-logger = logging.getLogger(__name__)
-
 AHEAD = 2
 """Batches made ahead with CUDA: one that waits, one in the making."""
-
-RESIDENT_FRACTION = 0.6
-"""Share of a device's free memory that frames may take; the rest is the network's."""
-
-SMALL_FRAME_BYTES = 1024
-"""Frames up to this size are held in memory on a CPU. A window of them is a few kilobytes, and to
-find it in a file and ask the system for it takes longer than to copy it; windows of larger frames
-are copied from the system's page cache about as fast as from memory of our own."""
-
-CPU_FRACTION = 1 / 6
-"""Share of the machine's memory that frames may take on a CPU, when nobody asked for it."""
-
-Resident = Literal["auto", "always", "never"]
-
-
-@runtime_checkable
-class HoldsFrames(Protocol):
-    """A task whose training frames may be moved; tasks without this are fed from where they are."""
-
-    def training_source(self) -> FrameSource | None:
-        """Return where training frames come from; None if there are none to be moved."""
-
-    def use_training_source(self, source: FrameSource) -> None:
-        """Take training frames from `source` from now on."""
 
 
 class BatchFeed(Closing):
@@ -197,64 +167,3 @@ def open_feed(
         BatchFeed(make, steps, device) as feed,
     ):
         yield feed
-
-
-@contextmanager
-def frames_on_device(task: Task, device: torch.device, resident: Resident) -> Iterator[bool]:
-    """Hold a task's training frames on a device inside the block, where they fit.
-
-    Args:
-        task: Whose frames; one that is no `HoldsFrames` keeps them where they are.
-        device: Where they go.
-        resident: `auto` is if they fit and, on a CPU, if a frame is small; `always` insists,
-            `never` is never.
-
-    Yields:
-        Whether they are there.
-
-    Raises:
-        ConfigError: `always`, and they do not fit or there are none to be moved.
-    """
-    source = task.training_source() if isinstance(task, HoldsFrames) else None
-    held = None
-    if resident == "always" or (resident == "auto" and _pays(source, device)):
-        held = _hold(source, device, insist=resident == "always")
-    if held is None or not isinstance(task, HoldsFrames) or source is None:
-        yield False
-        return
-    task.use_training_source(held)
-    try:
-        yield True
-    finally:
-        task.use_training_source(source)
-
-
-def _pays(source: FrameSource | None, device: torch.device) -> bool:
-    """Return whether held frames make batches faster than files do."""
-    if device.type == "cuda":
-        return True
-    return isinstance(source, WindowReader) and source.store.spec.frame_bytes <= SMALL_FRAME_BYTES
-
-
-def _hold(source: FrameSource | None, device: torch.device, *, insist: bool) -> FrameSource | None:
-    import torch
-
-    problem = "this run's training windows do not come from stored frames"
-    if isinstance(source, WindowReader):
-        needed, free = frames_bytes(source), free_bytes(device)
-        sizes = f"{needed / 1e9:.1f} GB on {device} with {free / 1e9:.1f} GB free"
-        share = RESIDENT_FRACTION if insist or device.type == "cuda" else CPU_FRACTION
-        problem = f"the training frames take {sizes}, of which they may have {share:.0%}"
-        if needed <= share * free:
-            try:
-                frames = DeviceFrames(source, device)
-            except torch.OutOfMemoryError:
-                problem = f"the training frames did not fit: {sizes}"
-            else:
-                logger.info("Training frames are held in memory: %s", sizes)
-                return frames
-    if insist:
-        remedy = "Use training.resident=auto: it falls back to reading them from files"
-        raise ConfigError("training.resident=always", problem, remedy)
-    logger.info("Training frames are read from files: %s", problem)
-    return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from amt_pipeline.pipelines.studies.variants import (
     comparison_of,
     open_jobs,
+    presets_of,
     record_result,
     report_of,
 )
@@ -56,7 +57,7 @@ def run_study(
     ranking = jobs[0].ranking.model_dump()
     study = config.model_dump()
     facts = {"name": name, "study": study, "reference": reference, "ranking": ranking}
-    return {**facts, "results": rows}
+    return {**facts, "presets": presets_of(config, inputs), "results": rows}
 
 
 def compare_variants(

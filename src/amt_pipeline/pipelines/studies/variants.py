@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from amt_pipeline.search.comparison import Comparison
     from amt_pipeline.search.study import StudyConfig, Variant
     from amt_pipeline.search.variant import VariantJob, VariantResult
+
+SHOWN_HASH = 12
+"""Characters of a hash that a page shows."""
 
 
 def open_jobs(
@@ -66,6 +69,24 @@ def _open(
         place = error.where.removeprefix("parameter ")
         where = f"parameter studies.{study}, variant {variant.name}: {place}"
         raise ConfigError(where, error.problem, error.remedy) from error
+
+
+def presets_of(config: StudyConfig, inputs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the presets that a study's settings are laid over, by the parameter that names them.
+
+    Args:
+        config: The study.
+        inputs: Of its node, by argument name.
+    """
+    from amt_pipeline.core.values import merge
+    from amt_pipeline.search.study import in_blocks, settings_by_name
+    from amt_pipeline.transcription.parameters import choose_preset
+
+    base = in_blocks(settings_by_name(config.base, "base"))
+    presets = {"preset": choose_preset(inputs["preset"], announce=False)}
+    # What the level of a task's preset is called is said by its own settings.
+    level = merge(inputs["settings"], base).get("preset")
+    return presets | ({f"{config.task}.preset": str(level)} if level is not None else {})
 
 
 def record_result(study: str, result: VariantResult) -> None:
@@ -123,11 +144,25 @@ def comparison_of(
         "warnings": list(found.warnings),
         "best": str(found.table.iloc[0]["variant"]),
         "base": {name: json.dumps(value) for name, value in base.items()},
+        "identity": {**study_results.get("presets", {}), **_made_on(done)},
         "seed_scores": [
             [result.name, result.seed, result.validation[found.metric]] for result in done
         ],
     }
     return found, summary
+
+
+def _made_on(done: Sequence[VariantResult]) -> dict[str, str]:
+    """Return what finished trainings ran on; several where they differ (in their features, say)."""
+
+    def distinct(values: Iterable[str]) -> str:
+        return "; ".join(dict.fromkeys(value for value in values if value))
+
+    return {
+        "training data": distinct(result.data[:SHOWN_HASH] for result in done),
+        "device": distinct(result.device for result in done),
+        "amt_pipeline": distinct(result.version for result in done),
+    }
 
 
 def report_of(table: pd.DataFrame, summary: Mapping[str, Any]) -> StudyReport:
