@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from amt_pipeline import __version__
-from amt_pipeline.core.errors import ResumeError, UserError
+from amt_pipeline.core.errors import UserError
 from amt_pipeline.core.files import locked, read_json, write_json
 from amt_pipeline.core.values import finite_or_none
 from amt_pipeline.ranking.rank import RankingOutcome, rank_checkpoints
@@ -94,19 +94,12 @@ def _train(task: Task, job: VariantJob) -> tuple[TrainingResult, float]:
     start = start_training if plan_processes(task.training).total > 1 else train
     key = training_key(task)
     _make_way(job.folder, key)
-    for is_last in (False, True):
-        clock = _Clock(job.folder / CLOCK_FILE, key)
-        with EventReporter(job.folder / EVENTS_FOLDER) as events:
-            try:
-                return start(task, job.folder, _Reporter(events, clock)), clock.stop()
-            except ResumeError as error:
-                if is_last:
-                    raise
-                # The study's own folder: an unfinished run of former settings may leave its place.
-                logger.warning("%s; it is now in %s", error.problem, set_aside(job.folder))
-            finally:
-                clock.write()
-    raise AssertionError("unreachable")
+    clock = _Clock(job.folder / CLOCK_FILE, key)
+    with EventReporter(job.folder / EVENTS_FOLDER) as events:
+        try:
+            return start(task, job.folder, _Reporter(events, clock)), clock.stop()
+        finally:
+            clock.write()
 
 
 def _make_way(folder: Path, key: str) -> None:
