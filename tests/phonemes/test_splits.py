@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from amt_pipeline.core.errors import ConfigError
-from amt_pipeline.phonemes.config import SplitConfig
+from amt_pipeline.phonemes.config import LibrispeechConfig, SplitConfig
 from amt_pipeline.phonemes.splits import draw_splits
 
 IDS = [f"{speaker}-1-{number}" for speaker in range(20) for number in range(1 + speaker % 4)]
@@ -85,3 +85,14 @@ def test_impossible_splits_are_refused() -> None:
         draw_splits(["a", "b"], ["1", "1"], SplitConfig(by="speaker"))
     with pytest.raises(ConfigError, match="ids of 1 utterances do not name a speaker, as 'b'"):
         draw_splits(["a", "b"], ["1", ""], SplitConfig(by="speaker"))
+
+
+def test_the_share_for_training_that_is_not_given() -> None:
+    given = {"split": {"train_ratio": None}}
+    shares = [
+        LibrispeechConfig.of_parameters(values).split.train_ratio
+        for values in (
+            given, {**given, "root": "corpus"}, {}, {"split": {"train_ratio": 0.5}},
+        )
+    ]  # fmt: skip
+    assert shares == [0.85, 0.95, 0.85, 0.5]

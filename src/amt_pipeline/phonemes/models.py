@@ -20,7 +20,6 @@ from pydantic import (
 
 from amt_pipeline.core.values import reset_to_defaults
 
-_BLOCKS = ("hidden_layers", "hidden_units", "batch_norm", "dropout")
 _RECURRENT = ("recurrent_layers", "recurrent_units", "recurrent_dropout")
 _FRONT = ("front_units", "front_frames", "step_frames")
 

@@ -165,7 +165,7 @@ class PhonemeTask:
         return logits
 
     def training_source(self) -> FrameSource | None:
-        """Return where training frames come from; see `training.feed.HoldsFrames`."""
+        """Return where training frames come from; see `training.holding.HoldsFrames`."""
         return self.open_split("train")[0]
 
     def use_training_source(self, source: FrameSource) -> None:

@@ -21,7 +21,7 @@ def locate_speech(
     from amt_pipeline.core.parallel import ParallelConfig
     from amt_pipeline.phonemes.config import LibrispeechConfig
 
-    config = LibrispeechConfig.model_validate(librispeech)
+    config = LibrispeechConfig.of_parameters(librispeech)
     corpus = _place(config, demo_folder)
     if config.root is None:
         from amt_pipeline.phonemes.demo import make_demo_corpus
@@ -60,7 +60,7 @@ def ingest_utterances(
     from amt_pipeline.phonemes.parameters import resolve_features
     from amt_pipeline.pipelines.corpora import require_located
 
-    config = LibrispeechConfig.model_validate(librispeech)
+    config = LibrispeechConfig.of_parameters(librispeech)
     require_located(corpus, _place(config, demo_folder), "librispeech", "ingest_librispeech")
     result = ingest_corpus(
         Path(corpus["root"]),

@@ -49,13 +49,9 @@ def predict_frames(
     # From here on until all is done, predictions of two models may lie side by side.
     (predictions_folder / INDEX_FILE).unlink(missing_ok=True)
     names = list_order(manifest)
-    outcome = predict_utterances(
-        names,
-        best_folder=models_folder / best["task"] / "best",
-        store_folder=frames_folder,
-        out_folder=predictions_folder,
-        config=config,
-    )
+    best_folder = models_folder / best["task"] / "best"
+    places = {"store_folder": frames_folder, "out_folder": predictions_folder}
+    outcome = predict_utterances(names, best_folder=best_folder, config=config, **places)
     about = {"chosen": best.get("training"), "step": best["step"], "data": corpus.fingerprint()}
     about["warning"] = _write_answers(predictions_folder, names, summary["test_list"])
     return {**outcome.index(), **about}
