@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from filelock import FileLock
 
 from amt_pipeline import mlflow_run, provenance, tracking
 from amt_pipeline.core.errors import ConfigError
@@ -236,6 +237,17 @@ def test_store_that_cannot_be_opened_is_a_warning(
 def runs_of(client: Any, experiment: str) -> list[Any]:
     found = client.get_experiment_by_name(experiment)
     return list(client.search_runs([found.experiment_id], order_by=["attributes.start_time"]))
+
+
+def test_one_process_at_a_time_makes_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mlflow_run, "STORE_WAIT_S", 0.1)
+    settings = resolve_settings({}, {}, tmp_path)
+    with FileLock(tmp_path / ".mlflow.db.lock"):
+        assert MlflowRun.start(settings, "second", {}) is None
+    assert "This run is not tracked: MLflow cannot start" in caplog.text
+    assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_sessions_of_one_process_get_a_run_each_with_parameters_and_provenance(

@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from functools import partial
 from os import PathLike
@@ -41,6 +42,8 @@ MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
 SQLITE_PREFIX = "sqlite:///"
+STORE_WAIT_S = 120.0
+"""How long a run waits for another one that makes the store."""
 PARENT_TAG = "mlflow.parentRunId"
 
 
@@ -110,9 +113,10 @@ class MlflowRun:
         for variable, value in MLFLOW_ENVIRONMENT.items():
             os.environ.setdefault(variable, value)
         try:
-            client = _open_client(settings.tracking_uri)
+            with _alone_with(settings.tracking_uri):
+                client = _open_client(settings.tracking_uri)
+                experiment_id = _experiment_id(client, settings)
             short = {key: value[:MAX_TAG_CHARS] for key, value in tags.items()}
-            experiment_id = _experiment_id(client, settings)
             run = client.create_run(experiment_id, tags=short, run_name=name)
         except Exception as error:
             logger.warning("This run is not tracked: MLflow cannot start (%s)", _first_line(error))
@@ -221,6 +225,20 @@ def _flattened(name: str, value: Any) -> Iterator[tuple[str, str]]:
         yield name, json.dumps(value, default=str)
     else:
         yield name, str(value)
+
+
+@contextmanager
+def _alone_with(tracking_uri: str) -> Iterator[None]:
+    """Let one process at a time make the tables of a local store: two at once spoil each other."""
+    if not tracking_uri.startswith(SQLITE_PREFIX):
+        yield
+        return
+    from filelock import FileLock
+
+    store = Path(tracking_uri.removeprefix(SQLITE_PREFIX))
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(store.with_name(f".{store.name}.lock"), timeout=STORE_WAIT_S):
+        yield
 
 
 def _open_client(tracking_uri: str) -> Any:

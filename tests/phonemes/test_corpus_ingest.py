@@ -271,6 +271,7 @@ def test_bad_utterances_are_quarantined_and_come_back(
     ]  # fmt: skip
     assert done.summary["quarantined"] == 2
     assert "Quarantined 1-1-2" in caplog.text
+    assert "Quarantined 1-1-4" in caplog.text
     assert "2 of 8 utterances were left out" in caplog.text
     again = ingest(root, pack_size=4, split={"train_ratio": 0.5})
     assert again.quarantine.equals(done.quarantine)

@@ -97,6 +97,13 @@ def test_studies_of_the_user_are_pipelines_too(
     assert set(module.create_pipelines()) == {f"compare_{name}" for name in expected}
 
 
+@pytest.mark.parametrize(
+    "text", ["{studies: {one: {task: onset}}}\n", "'studies':\n  one: {task: onset}\n"]
+)
+def test_studies_may_be_written_in_any_style(tmp_path: Path, text: str) -> None:
+    assert configured_studies(project(tmp_path, local__parameters=text)) == {"one": "onset"}
+
+
 def test_outside_a_project_there_are_none(tmp_path: Path) -> None:
     assert configured_studies(tmp_path) == {}
 

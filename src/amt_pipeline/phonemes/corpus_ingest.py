@@ -76,6 +76,8 @@ def ingest_corpus(
         _require_course_features(spec)
     for warning in reading.warnings:
         logger.warning("%s", warning)
+    for name, error in reading.failures:
+        logger.warning("Quarantined %s: %s", name, error)
     FrameStore.create(store_folder, spec)
     done, failures, n_reused = _ingest_packs(
         root, reading, config, spec, store_folder, labels_folder, parallel

@@ -10,7 +10,8 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-TOP_LEVEL = re.compile(r"^studies\s*:", re.MULTILINE)
+TOP_LEVEL = re.compile(r"""^[{\s]*["']?studies["']?\s*:""", re.MULTILINE)
+"""Block or flow style, quoted or not."""
 
 
 def configured_studies(start: Path | None = None) -> dict[str, str]:
