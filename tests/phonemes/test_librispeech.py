@@ -199,6 +199,10 @@ def test_layouts_are_told_apart(make_speech: Make, make_libriphone: Make, tmp_pa
     assert read_corpus(speech, LibrispeechConfig(layout="librispeech")).layout == "librispeech"
     with pytest.raises(CorpusError, match=r"It is one folder deeper: .*LibriSpeech"):
         find_layout(tmp_path)
+    (course / "feat" / "train").mkdir(parents=True, exist_ok=True)
+    (course / "train_split.txt").unlink()
+    with pytest.raises(CorpusError, match=r"train_split\.txt: no such file"):
+        find_layout(course)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,9 @@ def find_layout(root: Path) -> Layout:
     layout = _layout_of(root)
     if layout is not None:
         return layout
+    if folder_exists(root / "feat"):
+        remedy = "The course's files have it beside the folder feat"
+        raise CorpusError(root / TRAIN_LIST, "no such file", remedy)
     try:
         entries = sorted(root.iterdir())
     except OSError as error:
