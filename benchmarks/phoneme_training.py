@@ -50,7 +50,7 @@ def main(quick: bool = False) -> list[Claim]:
                 ("engine", partial(engine_work, folder, utterances, layers, width, steps)),
                 ("bare torch loop", partial(bare_work, folder, utterances, layers, width, steps)),
                 unit="steps", target=0.9, repeats=turns,
-                note=f"batch norm and dropout, {steps} steps of {BATCH} windows of {WINDOW} frames; "
+                note=f"batch norm, dropout, {steps} steps of {BATCH} windows of {WINDOW} frames; "
                 "theirs has all windows in memory before the clock starts",
             )
             for layers, width in SIZES
