@@ -9,6 +9,7 @@ which is what makes training on a CPU possible.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Literal
 
 import torch
@@ -150,9 +151,9 @@ class RecurrentNetwork(FrameNetwork):
         )
         self.output = nn.Linear(2 * config.recurrent_units, n_outputs)
 
+    @abstractmethod
     def stages(self) -> list[tuple[nn.Sequential, bool]]:
         """Return the convolutions in order, each with whether a pool follows."""
-        raise NotImplementedError
 
     def trunk(self, frames: Tensor) -> Tensor:
         """Return features [batch, label frames, n] of frames [batch, channels, time, bins]."""
