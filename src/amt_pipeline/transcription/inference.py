@@ -12,7 +12,7 @@ what it says window by window, to rounding (docs/transcription.md, section 6):
   time tell a window from the recording, every window says the same of a frame.
 
 What a window says must not depend on the windows evaluated with it, to the bit (see `steady`). So
-batches have a fixed number of windows, too: a last one is filled up.
+batches have whole tiles of windows, too: a last one is filled up.
 """
 
 from __future__ import annotations
@@ -31,15 +31,18 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from amt_pipeline.store.windows import copy_frames
 from amt_pipeline.transcription import steady
 from amt_pipeline.transcription.models import FrameNetwork, RecurrentNetwork
+from amt_pipeline.transcription.recurrence import Mask, RecurrentHead
 from amt_pipeline.transcription.shared_maps import SharedTrunk
+from amt_pipeline.transcription.window_maps import WindowMaps
 
 if TYPE_CHECKING:
     from amt_pipeline.transcription.task_config import FrameTaskConfig
 
-WINDOW_BATCH_FRAMES = 600
-"""Input frames per batch of windows: the maps of more do not stay in a core's cache."""
-SHARED_BATCH_FRAMES = 640
-"""Input frames that the windows of a batch reach over, at most; likewise."""
+WINDOW_BATCH_FRAMES = 1100
+"""Input frames per batch of windows. Few make thin matrix products, many make maps that stay in no
+cache: of 16 to 128 windows, 64 are about the fastest."""
+SHARED_BATCH_FRAMES = 1600
+"""Input frames that the windows of a batch reach over, at most: of 32 to 256 windows, 192 are."""
 STRETCH_FRAMES = 384
 """Labelled frames per stretch of a network without recurrence; its context is computed twice. In
 the default network the largest maps then take 28 MB: beyond 32 MB glibc fetches (and the system
@@ -68,7 +71,7 @@ class Evaluator(Protocol):
     n_outputs: int | None
 
     def probabilities(
-        self, frames: Frames, starts: Starts, peak: Tensor
+        self, frames: Frames, starts: Starts, peak: Tensor, wanted: Mask | None = None
     ) -> npt.NDArray[np.float32]:
         """Return [windows, length] or [windows, length, outputs].
 
@@ -76,6 +79,8 @@ class Evaluator(Protocol):
             frames: [n, bins, channels] of the recording (a memory map will do).
             starts: First labelled frame of each window, ascending, at most `batch`.
             peak: [channels], the recording's largest magnitudes, on the device.
+            wanted: [windows, length]; outputs of other frames may be anything from 0 to 1. None is
+                all.
         """
         ...
 
@@ -158,7 +163,10 @@ class WindowEvaluator:
 
     def __init__(self, network: FrameNetwork, setting: Setting, *, in_stretches: bool) -> None:
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        _steady(network)
+        self._head: RecurrentHead | None = None
+        if isinstance(network, RecurrentNetwork):
+            network.dense = steady.SteadyLinear(network.dense.weight, network.dense.bias)
+            self._head = RecurrentHead(network)
         self._setting = setting
         label_frames = setting.config.model.label_frames
         self.length = max(STRETCH_FRAMES, label_frames) if in_stretches else label_frames
@@ -170,14 +178,20 @@ class WindowEvaluator:
         self.n_outputs = _outputs_of(setting)
 
     def probabilities(
-        self, frames: Frames, starts: Starts, peak: Tensor
+        self, frames: Frames, starts: Starts, peak: Tensor, wanted: Mask | None = None
     ) -> npt.NDArray[np.float32]:
         """Return the outputs of windows."""
         size = self.length + 2 * self._context
-        windows = np.zeros((self.batch, size, *frames.shape[1:]), frames.dtype)
+        filled = _fill(len(starts), self.batch)
+        windows = np.zeros((filled, size, *frames.shape[1:]), frames.dtype)
         for window, start in zip(windows, starts.tolist(), strict=False):
             copy_frames(frames, start - self._context, window)
-        logits = self._network(self._setting.scaled(windows, peak))
+        scaled = self._setting.scaled(windows, peak)
+        if self._head is None:
+            logits = self._network(scaled)
+        else:
+            hidden = WindowMaps.of_windows(self._network.hidden(self._network.trunk(scaled)))
+            logits = self._head.logits(hidden, _filled_mask(wanted, filled))
         return _probabilities(logits)[: len(starts)]
 
 
@@ -190,7 +204,7 @@ class SharedEvaluator:
     """
 
     def __init__(self, network: RecurrentNetwork, setting: Setting) -> None:
-        self._network, self._setting = network, setting
+        self._setting = setting
         self.length = setting.config.model.label_frames
         self.stride, self.free_stride = default_stride(self.length), True
         self._context = network.context_frames
@@ -198,13 +212,14 @@ class SharedEvaluator:
         self.batch = _batch((SHARED_BATCH_FRAMES - size) // max(self.stride, 8))
         self.n_outputs = _outputs_of(setting)
         self._trunk = SharedTrunk(network, size)
-        _steady(network)
+        self._head = RecurrentHead(network)
 
     def probabilities(
-        self, frames: Frames, starts: Starts, peak: Tensor
+        self, frames: Frames, starts: Starts, peak: Tensor, wanted: Mask | None = None
     ) -> npt.NDArray[np.float32]:
         """Return the outputs of windows."""
-        filled = np.pad(starts - self._context, (0, self.batch - len(starts)), mode="edge")
+        filled = _fill(len(starts), self.batch)
+        first = np.pad(starts - self._context, (0, filled - len(starts)), mode="edge")
 
         def scaled_rows(rows: npt.NDArray[np.int64]) -> Tensor:
             picked = np.zeros((len(rows), 1, *frames.shape[1:]), frames.dtype)
@@ -212,19 +227,23 @@ class SharedEvaluator:
             picked[inside, 0] = frames[rows[inside]]
             return self._setting.scaled(picked, peak)
 
-        logits = self._network.read(self._trunk.hidden(filled, scaled_rows))
+        hidden = self._trunk.hidden(first, scaled_rows)
+        logits = self._head.logits(hidden, _filled_mask(wanted, filled))
         return _probabilities(logits)[: len(starts)]
-
-
-def _steady(network: FrameNetwork) -> None:
-    if isinstance(network, RecurrentNetwork):
-        network.dense = steady.SteadyLinear(network.dense.weight, network.dense.bias)
-        network.output = steady.SteadyLinear(network.output.weight, network.output.bias)
 
 
 def _batch(count: int) -> int:
     """Return about so many windows, in whole tiles where there are that many."""
     return count // steady.TILE * steady.TILE or max(1, count)
+
+
+def _fill(count: int, batch: int) -> int:
+    """Return the windows that are computed for so many: whole tiles, at most a batch."""
+    return min(batch, -(-count // steady.TILE) * steady.TILE)
+
+
+def _filled_mask(wanted: Mask | None, count: int) -> Mask | None:
+    return None if wanted is None else np.pad(wanted, ((0, count - len(wanted)), (0, 0)))
 
 
 def _outputs_of(setting: Setting) -> int | None:

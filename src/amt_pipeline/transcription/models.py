@@ -164,9 +164,9 @@ class RecurrentNetwork(FrameNetwork):
                 maps = _pool(maps)
         return _per_frame(maps)
 
-    def head(self, features: Tensor) -> Tensor:
-        """Return logits [batch, label frames, outputs] of the trunk's features."""
-        return self.read(functional.relu(self.dense(self.dropout(features))))
+    def hidden(self, features: Tensor) -> Tensor:
+        """Return what the dense layer says, [batch, label frames, units], of features."""
+        return functional.relu(self.dense(self.dropout(features)))
 
     def read(self, hidden: Tensor) -> Tensor:
         """Return logits [batch, label frames, outputs] of the dense layer's output."""
@@ -176,4 +176,4 @@ class RecurrentNetwork(FrameNetwork):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return logits per labelled frame of frames [batch, channels, time, bins]."""
-        return self.head(self.trunk(frames))
+        return self.read(self.hidden(self.trunk(frames)))

@@ -78,7 +78,7 @@ def predict_frames(
         starts = starts[touching(starts, length, only)]
     largest = torch.from_numpy(frame_peak(frames) if peak is None else peak).to(device)
     released = 0
-    for own, votes in _votes(evaluator, frames, starts, largest, threads):
+    for own, votes in _votes(evaluator, frames, starts, largest, only, threads):
         accumulator.add(own, votes)
         if own[-1] - released > RELEASE_FRAMES:
             _release(frames)
@@ -94,6 +94,7 @@ def _votes(
     frames: npt.NDArray[Any],
     starts: npt.NDArray[np.int64],
     peak: torch.Tensor,
+    only: Mask | None,
     threads: int,
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
     """Yield the starts and outputs of batches of windows, in order.
@@ -105,7 +106,8 @@ def _votes(
 
     def evaluate(own: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():  # holds for the thread that says so
-            return evaluator.probabilities(frames, own, peak)
+            wanted = None if only is None else held_frames(own, evaluator.length, only)
+            return evaluator.probabilities(frames, own, peak, wanted)
 
     batches = (starts[i : i + evaluator.batch] for i in range(0, len(starts), evaluator.batch))
     if threads <= 1 or peak.device.type != "cpu":
@@ -139,6 +141,14 @@ def touching(starts: npt.NDArray[np.int64], length: int, only: Mask) -> Mask:
     before = np.concatenate([[0], np.cumsum(only)])
     low, high = np.clip(starts, 0, len(only)), np.clip(starts + length, 0, len(only))
     held: Mask = before[high] > before[low]
+    return held
+
+
+def held_frames(starts: npt.NDArray[np.int64], length: int, only: Mask) -> Mask:
+    """Return which frames of windows are in `only`, [windows, length]."""
+    at = starts[:, None] + np.arange(length)
+    inside = (at >= 0) & (at < len(only))
+    held: Mask = inside & only[np.where(inside, at, 0)]
     return held
 
 

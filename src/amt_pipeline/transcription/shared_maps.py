@@ -13,19 +13,18 @@ taps that no other position has used. That is exact: the same products, summed i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from amt_pipeline.transcription.models import RecurrentNetwork
 from amt_pipeline.transcription.steady import SteadyLinear
+from amt_pipeline.transcription.window_maps import Rows, WindowMaps, combine, rows_of
 
-Rows = npt.NDArray[np.int64]
 TAPS = 3
 
 
@@ -70,31 +69,6 @@ class _Layer:
         )
 
 
-@dataclass
-class _Maps:
-    """What a layer holds for a batch of windows.
-
-    Attributes:
-        starts: [windows] frame of each window's position 0, ascending.
-        length: Positions per window.
-        rows: Frames of `common`, ascending.
-        common: [rows, maps, 1, bins].
-        special: [windows, maps, 1, bins] by position.
-    """
-
-    starts: Rows
-    length: int
-    rows: Rows
-    common: Tensor
-    special: dict[int, Tensor] = field(default_factory=dict)
-
-    def at(self, position: int) -> Tensor:
-        """Return the maps of one position of every window."""
-        if position in self.special:
-            return self.special[position]
-        return _take(self.common, self.rows, self.starts + position)
-
-
 class SharedTrunk:
     """Convolutions, pools and the dense layer of a network over overlapping windows.
 
@@ -113,28 +87,29 @@ class SharedTrunk:
         ordered = weight.reshape(len(weight), maps, -1).transpose(1, 2).flatten(1)
         self._dense = SteadyLinear(ordered, network.dense.bias.detach())
 
-    def hidden(self, starts: Rows, scaled_rows: Callable[[Rows], Tensor]) -> Tensor:
-        """Return what the dense layer says, [windows, label frames, units].
+    def hidden(self, starts: Rows, scaled_rows: Callable[[Rows], Tensor]) -> WindowMaps:
+        """Return what the dense layer says, [n, units].
 
         Args:
             starts: First input frame of each window, ascending.
             scaled_rows: Gives the scaled input [n, channels, 1, bins] of frames [n].
         """
-        rows = _rows_of(starts, range(self._size))
-        maps = _Maps(starts, self._size, rows, scaled_rows(rows))
+        rows = rows_of(starts, range(self._size))
+        maps = WindowMaps(starts, self._size, rows, scaled_rows(rows))
         for layer in self._layers:
             maps = _pool(_convolve(maps, layer), layer.pooled)
-        if len(maps.rows):
-            maps.common = self._dense_of(maps.common)
-        maps.special = {at: self._dense_of(own) for at, own in maps.special.items()}
-        return torch.stack([maps.at(position) for position in range(maps.length)], dim=1)
+        return self._dense_of(maps)
 
-    def _dense_of(self, maps: Tensor) -> Tensor:
-        flat = maps.permute(0, 2, 3, 1).flatten(1)
-        return functional.relu_(self._dense(flat))
+    def _dense_of(self, maps: WindowMaps) -> WindowMaps:
+        shared = [maps.common] if len(maps.common) else []
+        flat = [own.permute(0, 2, 3, 1).flatten(1) for own in [*shared, *maps.special.values()]]
+        hidden = [functional.relu_(own) for own in self._dense.together(flat)]
+        common = hidden[0] if shared else hidden[0][:0]
+        special = dict(zip(maps.special, hidden[len(shared) :], strict=True))
+        return WindowMaps(maps.starts, maps.length, maps.rows, common, special)
 
 
-def _convolve(maps: _Maps, layer: _Layer) -> _Maps:
+def _convolve(maps: WindowMaps, layer: _Layer) -> WindowMaps:
     """Sum the taps: each is applied once to what it sees, common frames or a special position."""
     length = maps.length + 2 * layer.time_padding - (TAPS - 1)
     seen = {
@@ -149,49 +124,49 @@ def _convolve(maps: _Maps, layer: _Layer) -> _Maps:
         at for at, taps in seen.items()
         if len(taps) < TAPS or any(source in maps.special for source in taps.values())
     ]  # fmt: skip
-    rows = _rows_of(maps.starts, [at for at in range(length) if at not in special])
+    rows = rows_of(maps.starts, [at for at in range(length) if at not in special])
     used = {tap for at in special for tap, source in seen[at].items() if source not in maps.special}
     everywhere = {
         tap: layer.apply(maps.common, tap) for tap in (range(TAPS) if len(rows) else sorted(used))
     }
-    result = _Maps(maps.starts, length, rows, maps.common[:0])
+    result = WindowMaps(maps.starts, length, rows, maps.common[:0])
     if len(rows):
-        shifted = [
-            _take(everywhere[tap], maps.rows, rows + tap - layer.time_padding)
-            for tap in range(TAPS)
-        ]
-        result.common = (shifted[0] + shifted[1]).add_(shifted[2])
+        ahead = range(-layer.time_padding, TAPS - layer.time_padding)
+        sources = [np.searchsorted(maps.rows, rows + frames) for frames in ahead]
+        result.common = combine(torch.add, [(everywhere[t], sources[t]) for t in range(TAPS)])
     for at in special:
         parts = [
-            layer.apply(maps.special[source], tap)
+            (layer.apply(maps.special[source], tap), np.arange(len(maps.starts)))
             if source in maps.special
-            else _take(everywhere[tap], maps.rows, maps.starts + source)
+            else (everywhere[tap], maps.rows_at(source)[1])
             for tap, source in seen[at].items()
         ]
-        total = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-        result.special[at] = total if len(parts) < TAPS else total.add_(parts[2])
+        result.special[at] = combine(torch.add, parts)
     return result
 
 
-def _pool(maps: _Maps, pooled: bool) -> _Maps:
+def _pool(maps: WindowMaps, pooled: bool) -> WindowMaps:
     """ReLU, and the "same" pool: over 2 bins, and each frame with the next one of its window."""
     if not pooled:
         maps.common = functional.relu_(maps.common)
         maps.special = {at: functional.relu_(own) for at, own in maps.special.items()}
         return maps
     # The maximum over bins first, then ReLU, then over time: the same values in fewer steps.
-    halved = _Maps(maps.starts, maps.length, maps.rows, _halve(maps.common))
+    halved = WindowMaps(maps.starts, maps.length, maps.rows, _halve(maps.common))
     halved.special = {at: _halve(own) for at, own in maps.special.items()}
     last = maps.length - 1
     special = {at for at in range(last) if {at, at + 1} & halved.special.keys()} | {last}
-    rows = _rows_of(maps.starts, [at for at in range(last) if at not in special])
-    result = _Maps(maps.starts, maps.length, rows, halved.common[:0])
+    rows = rows_of(maps.starts, [at for at in range(last) if at not in special])
+    result = WindowMaps(maps.starts, maps.length, rows, halved.common[:0])
     if len(rows):
-        both = (_take(halved.common, maps.rows, rows + ahead) for ahead in (0, 1))
-        result.common = torch.maximum(*both)
+        both = [np.searchsorted(maps.rows, rows + ahead) for ahead in (0, 1)]
+        result.common = combine(torch.maximum, [(halved.common, at) for at in both])
     for at in special:
-        own = halved.at(at)
-        result.special[at] = own if at == last else torch.maximum(own, halved.at(at + 1))
+        if at == last:
+            result.special[at] = halved.at(at)
+        else:
+            both_at = [halved.rows_at(at), halved.rows_at(at + 1)]
+            result.special[at] = combine(torch.maximum, both_at)
     return result
 
 
@@ -203,16 +178,3 @@ def _halve(maps: Tensor) -> Tensor:
     if odd:
         halved = torch.cat([halved, maps[..., -1:]], dim=-1)
     return functional.relu_(halved)
-
-
-def _rows_of(starts: Rows, positions: Iterable[int]) -> Rows:
-    """Return the frames at some positions of windows, ascending, each once."""
-    return np.unique(starts[:, None] + np.array(list(positions), np.int64))
-
-
-def _take(values: Tensor, rows: Rows, wanted: Rows) -> Tensor:
-    """Return the rows of `values` (which belong to frames `rows`) at the frames `wanted`."""
-    at = np.searchsorted(rows, wanted)
-    if (np.diff(at) == 1).all():  # a view will do
-        return values[at[0] : at[-1] + 1]
-    return values[torch.from_numpy(at).to(values.device)]

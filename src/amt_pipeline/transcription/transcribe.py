@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from amt_pipeline.transcription.inference import Evaluator
 
 ITEMS_FOLDER = "items"
-VERSION = 2
+VERSION = 3
 """Part of every item's key. Raise it when what follows from the same model, audio and settings
 changes (features, voting, picker, file formats), or results of the former code are taken as ours.
 """
