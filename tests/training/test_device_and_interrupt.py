@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -12,6 +15,7 @@ import torch
 
 from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.core.parallel import cpu_count
+from amt_pipeline.training import device
 from amt_pipeline.training.device import autocast, resolve_device, resolve_precision, set_threads
 from amt_pipeline.training.interrupt import InterruptGuard
 
@@ -130,3 +134,41 @@ def test_in_another_thread_the_guard_does_nothing(received: list[int]) -> None:
     assert seen == [False]
     os.kill(os.getpid(), signal.SIGTERM)
     assert received == [signal.SIGTERM]
+
+
+def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, int]] = []
+
+    class Library:
+        def mallopt(self, setting: int, value: int) -> int:
+            calls.append((setting, value))
+            return 1
+
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda _: Library())
+    assert device.keep_freed_memory()
+    assert [setting for setting, _ in calls] == [-3, -1]
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda _: object())
+    assert not device.keep_freed_memory()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's setting")
+def test_freed_memory_is_not_fetched_again() -> None:
+    code = (
+        "import resource, sys\n"
+        "from amt_pipeline.training.device import keep_freed_memory\n"
+        "if sys.argv[1] == 'keep': assert keep_freed_memory()\n"
+        "blocks = lambda: [bytearray(48 << 20) for _ in range(4)]\n"
+        "blocks()\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "blocks()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+    faults = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", code, how], check=True, capture_output=True
+            ).stdout
+        )
+        for how in ("leave", "keep")
+    ]
+    assert faults[1] < faults[0] / 10

@@ -20,7 +20,7 @@ from amt_pipeline.core.hashing import value_sha256
 from amt_pipeline.core.progress import Progress
 from amt_pipeline.ranking.evaluation_cache import Evaluation, EvaluationCache, tally_arrays
 from amt_pipeline.training.checkpoints import WEIGHTS_FILE, load_weights, verify_checkpoint
-from amt_pipeline.training.device import resolve_device, resolve_precision, set_threads
+from amt_pipeline.training.device import prepare_processor, resolve_device, resolve_precision
 from amt_pipeline.training.evaluation import UnitTallies, evaluate_units, mean_score
 from amt_pipeline.training.task import Task
 
@@ -70,7 +70,7 @@ def evaluate_checkpoints(
     """
     device = resolve_device(task.training.device)
     precision = resolve_precision(task.training.precision, device)
-    set_threads(task.training.threads)
+    prepare_processor(task.training.threads)
     key = value_sha256([VERSION, task.describe(), task.fingerprint(), split, evaluation, precision])
     cache = EvaluationCache(cache_folder, split, key, task.objective.new_tally)
     weights = {path: verify_checkpoint(path)[WEIGHTS_FILE] for path in checkpoints}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
@@ -11,6 +12,11 @@ from amt_pipeline.core.parallel import cpu_count
 
 if TYPE_CHECKING:
     import torch
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Of glibc's mallopt: free bytes at the heap's top that are kept; sizes beyond which a block is
+the system's own."""
+KEPT_BYTES = (1 << 31) - 1
 
 
 def resolve_device(name: str = "auto", parameter: str = "training.device") -> torch.device:
@@ -60,6 +66,26 @@ def set_threads(threads: int | None = None) -> int:
     count = threads or asked_threads() or cpu_count()
     torch.set_num_threads(count)
     return count
+
+
+def prepare_processor(threads: int | None = None) -> int:
+    """Set the threads and keep freed memory, for long work here; return the number of threads."""
+    keep_freed_memory()
+    return set_threads(threads)
+
+
+def keep_freed_memory() -> bool:
+    """Have what tensors free on the CPU kept for the next ones; return whether that could be done.
+
+    glibc hands large blocks back to the system when they are freed and gets them, cleared page by
+    page, at the next step again: a tenth of a step of the networks here. A process holds as much as
+    it needed at its peak, then. Other C libraries have no such setting.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, KEPT_BYTES) and mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))
 
 
 def asked_threads() -> int | None:

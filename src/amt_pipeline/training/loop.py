@@ -27,7 +27,7 @@ from amt_pipeline.training.checkpoints import (
     read_state,
     save_checkpoint,
 )
-from amt_pipeline.training.device import resolve_device, resolve_precision, set_threads
+from amt_pipeline.training.device import prepare_processor, resolve_device, resolve_precision
 from amt_pipeline.training.distributed import ALONE, Group
 from amt_pipeline.training.feed import open_feed
 from amt_pipeline.training.interrupt import InterruptGuard
@@ -132,7 +132,7 @@ class _Run:
         config = task.training
         device = group.own_device(resolve_device(config.device))
         precision = resolve_precision(config.precision, device)
-        self.threads = set_threads(config.threads)
+        self.threads = prepare_processor(config.threads)
         self.stream = WindowStream(task)
         if self.stream.epoch_size == 0:
             remedy = "Check the training split's notes"

@@ -105,7 +105,7 @@ def convolution(
     return nn.Sequential(
         nn.Conv2d(maps_in, maps_out, kernel, **options),  # type: ignore[arg-type]
         nn.BatchNorm2d(maps_out, BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),  # what goes in is not needed for the gradient
     )
 
 

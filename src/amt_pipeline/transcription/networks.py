@@ -5,12 +5,14 @@ Layer tables and their sources: docs/transcription.md, section 3.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.features.spec import FeatureSpec
+from amt_pipeline.transcription.harmonics import add_per_key, harmonic_convolution
 from amt_pipeline.transcription.models import (
     FrameNetwork,
     ModelConfig,
@@ -140,16 +142,17 @@ class HarmonicNet(FrameNetwork):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return logits [batch, time - 36, 88] of frames [batch, channels, time, bins]."""
+        if not frames.is_cuda:
+            frames = frames.contiguous(memory_format=torch.channels_last)
         semitones = self.local(frames)
-        lowest, highest = min(self.HARMONIC_SEMITONES), max(self.HARMONIC_SEMITONES)
-        room = N_KEYS + highest - semitones.shape[3]
-        padded = functional.pad(semitones, (-lowest, max(room, 0)))
-        keys = [
-            padded[..., shift - lowest : shift - lowest + N_KEYS]
-            for shift in self.HARMONIC_SEMITONES
-        ]
-        hidden = self.gather(torch.cat(keys, dim=1)) + self.register_offsets[0]
-        hidden = self.refine[1](self.refine[0](hidden)) + self.register_offsets[1]
+        over_harmonics = cast("nn.Conv2d", self.gather[0])
+        bias = cast("Tensor", over_harmonics.bias)
+        hidden = harmonic_convolution(
+            semitones, over_harmonics.weight, bias, self.HARMONIC_SEMITONES, N_KEYS
+        )
+        hidden = add_per_key(self.gather[1:](hidden), self.register_offsets[0])
+        hidden = self.refine[1](self.refine[0](hidden))
+        hidden = add_per_key(hidden, self.register_offsets[1])
         logits: Tensor = self.output(self.refine[2](hidden))
         return logits[:, 0]
 
