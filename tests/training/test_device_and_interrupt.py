@@ -140,13 +140,21 @@ def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch: pytest.Monkey
     calls: list[tuple[int, int]] = []
 
     class Library:
+        largest = 1 << 40
+
         def mallopt(self, setting: int, value: int) -> int:
             calls.append((setting, value))
-            return 1
+            return int(setting == -1 or value <= self.largest)
 
     monkeypatch.setattr(device.ctypes, "CDLL", lambda _: Library())
     assert device.keep_freed_memory()
     assert [setting for setting, _ in calls] == [-3, -1]
+    Library.largest = 1 << 25  # as an older one has it
+    assert device.keep_freed_memory()
+    assert [setting for setting, _ in calls[2:]] == [-3, -3, -1]
+    assert calls[3][1] == 1 << 25
+    Library.largest = 0
+    assert not device.keep_freed_memory()
     monkeypatch.setattr(device.ctypes, "CDLL", lambda _: object())
     assert not device.keep_freed_memory()
 
@@ -157,7 +165,7 @@ def test_freed_memory_is_not_fetched_again() -> None:
         "import resource, sys\n"
         "from amt_pipeline.training.device import keep_freed_memory\n"
         "if sys.argv[1] == 'keep': assert keep_freed_memory()\n"
-        "blocks = lambda: [bytearray(48 << 20) for _ in range(4)]\n"
+        "blocks = lambda: [bytearray(24 << 20) for _ in range(4)]\n"
         "blocks()\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "blocks()\n"

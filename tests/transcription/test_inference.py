@@ -159,11 +159,22 @@ def test_network_without_recurrence_is_evaluated_once_per_frame(make: Any) -> No
 def test_neighbours_in_a_batch_change_no_bit(kind: str, normalisation: str, make: Any) -> None:
     network, config = make(kind, normalisation, 7)
     evaluator = prepare(network, config, CPU, "float32")
-    count = min(evaluator.batch, 12)
-    frames, starts = frames_of(70), list(range(5, 5 + count))
+    count = min(evaluator.batch, 150)
+    frames, starts = frames_of(count + 20), list(range(5, 5 + count))
     together = evaluate(evaluator, frames, starts)
-    for position, start in enumerate(starts):
-        np.testing.assert_array_equal(evaluate(evaluator, frames, [start])[0], together[position])
+    for position in range(0, count, 7):
+        alone = evaluate(evaluator, frames, [starts[position]])
+        np.testing.assert_array_equal(alone[0], together[position])
+    some = evaluate(evaluator, frames, starts[2:])
+    np.testing.assert_array_equal(some, together[2:])
+
+
+@pytest.mark.parametrize("label_frames", [9, 1601])
+def test_there_is_always_a_batch(label_frames: int, make: Any) -> None:
+    network, config = make("onset", "recording", label_frames)
+    evaluator = prepare(network, config, CPU, "float32")
+    assert evaluator.batch >= 1
+    assert evaluate(evaluator, frames_of(label_frames), [0]).std() > 0
 
 
 @pytest.mark.parametrize("kind", SMALL)

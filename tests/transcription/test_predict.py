@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -248,6 +251,21 @@ def test_gating_changes_nothing_of_the_reference_network(
     rounding = 0.0 if precision == "float32" else 2e-3
     np.testing.assert_allclose(gated[only], whole[only], rtol=0, atol=rounding)
     assert len(np.unique(whole)) > 1000
+
+
+@pytest.mark.slow
+def test_gating_changes_nothing_on_other_processors() -> None:
+    """As MKL computes where there are no 512-bit vectors; it reads its setting once."""
+    tests = f"{__file__}::{test_gating_changes_nothing_of_the_reference_network.__name__}"
+    found = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", "float32", tests],
+        env={**os.environ, "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout
+    assert "2 passed" in found.stdout
 
 
 @pytest.mark.parametrize("name", ["onset", "pitch"])

@@ -91,3 +91,14 @@ def test_windows_that_share_nothing() -> None:
         torch.testing.assert_close(
             RecurrentHead(network).logits(hidden), network.read(values), rtol=0, atol=ROUNDING * 10
         )
+
+
+@pytest.mark.parametrize("special", [[], list(range(7))])
+def test_nothing_wanted(special: list[int]) -> None:
+    hidden = shared_windows(16, 7, special)
+    if special:
+        hidden.rows, hidden.common = hidden.rows[:0], hidden.common[:0]
+    with torch.inference_mode():
+        logits = RecurrentHead(network_of("pitch_conv", 4)).logits(hidden, np.zeros((16, 7), bool))
+    assert logits.shape == (16, 7, 88)
+    assert not logits.any()

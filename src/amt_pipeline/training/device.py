@@ -17,6 +17,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's mallopt: free bytes at the heap's top that are kept; sizes beyond which a block is
 the system's own."""
 KEPT_BYTES = (1 << 31) - 1
+OLD_LIMIT_BYTES = 1 << 25
+"""The largest blocks that an older glibc keeps."""
 
 
 def resolve_device(name: str = "auto", parameter: str = "training.device") -> torch.device:
@@ -85,7 +87,8 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    return bool(mallopt(M_MMAP_THRESHOLD, KEPT_BYTES) and mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))
+    kept = any(mallopt(M_MMAP_THRESHOLD, size) for size in (KEPT_BYTES, OLD_LIMIT_BYTES))
+    return bool(mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)) and kept
 
 
 def asked_threads() -> int | None:

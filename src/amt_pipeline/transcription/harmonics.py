@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 CACHED_NUMBERS = 1 << 18
@@ -38,10 +39,12 @@ def harmonic_convolution(
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         semitones, weight, bias = semitones.to(dtype), weight.to(dtype), bias.to(dtype)
-    found: Tensor = _HarmonicConvolution.apply(  # type: ignore[no-untyped-call]
-        semitones, weight, bias, tuple(shifts), n_keys
+    rows: Tensor = _HarmonicConvolution.apply(  # type: ignore[no-untyped-call]
+        _rows(semitones), weight, bias, tuple(shifts), n_keys
     )
-    return found
+    images = rows.view(len(semitones), -1, *rows.shape[1:]).permute(0, 3, 1, 2)
+    channels_last = semitones.is_contiguous(memory_format=torch.channels_last)
+    return images if channels_last else images.contiguous()
 
 
 def add_per_key(images: Tensor, offsets: Tensor) -> Tensor:
@@ -67,48 +70,42 @@ def gather_channels(semitones: Tensor, shifts: Sequence[int], n_keys: int) -> Te
 
 
 class _HarmonicConvolution(torch.autograd.Function):
-    """See `harmonic_convolution`."""
+    """From rows [n, semitones, maps] to rows [n, keys, maps out]; see `harmonic_convolution`."""
 
     @staticmethod
     def forward(
-        ctx: Any, semitones: Tensor, weight: Tensor, bias: Tensor, shifts: Any, n_keys: int
+        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, shifts: Any, n_keys: int
     ) -> Tensor:
-        ctx.save_for_backward(semitones, weight)
+        ctx.save_for_backward(rows, weight)
         ctx.shifts = shifts
-        rows, maps = _rows(semitones), len(weight)
         matrix = weight.flatten(1).t().contiguous()
-        result = rows.new_empty(len(rows), n_keys, maps)
+        result = rows.new_empty(len(rows), n_keys, len(weight))
         for some, gathered in _gathered(rows, n_keys, shifts):
-            torch.addmm(bias, gathered, matrix, out=result[some].view(-1, maps))
-        return _images(result, semitones)
+            torch.addmm(bias, gathered, matrix, out=result[some].view(-1, len(weight)))
+        return result
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        semitones, weight = ctx.saved_tensors
-        rows, along = _rows(semitones), _rows(gradients[0])
-        maps, n_shifts = rows.shape[2], len(ctx.shifts)
+        rows, weight = ctx.saved_tensors
+        along, n_shifts, maps = gradients[0].contiguous(), len(ctx.shifts), rows.shape[2]
         # [maps out, shifts x maps] to [shifts x maps out, maps].
         turned = weight.view(len(weight), n_shifts, maps).transpose(0, 1).flatten(0, 1)
-        for_rows, for_turned = torch.empty_like(rows), torch.zeros_like(turned)
+        for_rows = torch.empty_like(rows)
+        exact = torch.promote_types(turned.dtype, torch.float32)  # it is a sum of many
+        for_turned = torch.zeros_like(turned, dtype=exact)
         back = [-shift for shift in ctx.shifts]
         for some, gathered in _gathered(along, rows.shape[1], back):
             torch.mm(gathered, turned, out=for_rows[some].view(-1, maps))
-            for_turned.addmm_(gathered.t(), rows[some].view(-1, maps))
+            for_turned += torch.mm(gathered.t(), rows[some].view(-1, maps))
         for_weight = for_turned.view(n_shifts, len(weight), maps).transpose(0, 1)
-        for_bias = along.sum((0, 1))
-        return _images(for_rows, semitones), for_weight.reshape(weight.shape), for_bias, None, None
+        for_weight = for_weight.reshape(weight.shape).to(weight.dtype)
+        return for_rows, for_weight, along.sum((0, 1)), None, None
 
 
 def _rows(images: Tensor) -> Tensor:
     """[batch, maps, time, width] to [batch x time, width, maps], contiguous."""
     return images.permute(0, 2, 3, 1).flatten(0, 1).contiguous()
-
-
-def _images(rows: Tensor, like: Tensor) -> Tensor:
-    """[batch x time, width, maps] to [batch, maps, time, width], laid out as another is."""
-    images = rows.view(like.shape[0], like.shape[2], *rows.shape[1:]).permute(0, 3, 1, 2)
-    channels_last = like.is_contiguous(memory_format=torch.channels_last)
-    return images if channels_last else images.contiguous()
 
 
 def _gathered(rows: Tensor, n_out: int, shifts: Sequence[int]) -> Iterator[tuple[slice, Tensor]]:

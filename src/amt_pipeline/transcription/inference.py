@@ -11,8 +11,8 @@ what it says window by window, to rounding (docs/transcription.md, section 6):
 - in long stretches (`WindowEvaluator` with longer windows): where no recurrence and no padding in
   time tell a window from the recording, every window says the same of a frame.
 
-What a window says must not depend on the windows evaluated with it, to the bit (see `steady`). So
-batches have whole tiles of windows, too: a last one is filled up.
+What a window says must not depend on the windows evaluated with it, to the bit. So a last batch is
+filled up as `steady` has it, or to a whole batch where that is less.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ WINDOW_BATCH_FRAMES = 1100
 """Input frames per batch of windows. Few make thin matrix products, many make maps that stay in no
 cache: of 16 to 128 windows, 64 are about the fastest."""
 SHARED_BATCH_FRAMES = 1600
-"""Input frames that the windows of a batch reach over, at most: of 32 to 256 windows, 192 are."""
+"""Input frames that the windows of a batch reach over where they follow each other; likewise, of 32
+to 256 windows, 192 are."""
 STRETCH_FRAMES = 384
 """Labelled frames per stretch of a network without recurrence: half as many compute more context
 twice (1.3 times as slow at 192), twice as many gain nothing."""
@@ -232,13 +233,13 @@ class SharedEvaluator:
 
 
 def _batch(count: int) -> int:
-    """Return about so many windows, in whole tiles where there are that many."""
-    return count // steady.TILE * steady.TILE or max(1, count)
+    """Return about so many windows, at least one; in whole tiles where there are that many."""
+    return count // steady.TILE * steady.TILE if count >= steady.TILE else max(1, count)
 
 
 def _fill(count: int, batch: int) -> int:
-    """Return the windows that are computed for so many: whole tiles, at most a batch."""
-    return min(batch, -(-count // steady.TILE) * steady.TILE)
+    """Return the windows that are computed for so many, at most a batch."""
+    return min(batch, steady.filled(count))
 
 
 def _filled_mask(wanted: Mask | None, count: int) -> Mask | None:

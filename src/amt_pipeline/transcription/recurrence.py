@@ -7,8 +7,8 @@ step takes from its input is a matrix product of the frame's features alone, whi
 wherever they share the features.
 
 Windows are stepped together, those that go farthest first; those that are done fall off the end.
-All is filled up to whole tiles (`steady`), so that what is said of a window does not depend on how
-many go along.
+Batches are filled up (`steady`), so that what is said of a window does not depend on how many go
+along.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ class RecurrentHead:
 
     def __init__(self, network: RecurrentNetwork) -> None:
         self._network = network
-        self._output = steady.SteadyLinear(network.output.weight, network.output.bias)
-        self._directions = [_Direction.of(network.recurrent, backward=b) for b in (False, True)]
+        if not network.output.weight.is_cuda:
+            self._output = steady.SteadyLinear(network.output.weight, network.output.bias)
+            self._directions = [_Direction.of(network.recurrent, backward=b) for b in (False, True)]
 
     def logits(self, hidden: WindowMaps, wanted: Mask | None = None) -> Tensor:
         """Return [windows, label frames, outputs], without the last axis for a single output.
@@ -56,10 +57,11 @@ class RecurrentHead:
             return self._network.read(hidden.stacked())
         if wanted is None:
             wanted = np.ones((len(hidden.starts), hidden.length), bool)
-        states = [direction.states(hidden, wanted) for direction in self._directions]
-        found = self._output(torch.cat(states, dim=1))
-        logits: Tensor = found.new_zeros(wanted.size, found.shape[1])
-        logits[torch.from_numpy(np.flatnonzero(wanted))] = found
+        logits: Tensor = hidden.common.new_zeros(wanted.size, self._output.units)
+        if wanted.any():
+            states = [direction.states(hidden, wanted) for direction in self._directions]
+            found = self._output(torch.cat(states, dim=1))
+            logits[torch.from_numpy(np.flatnonzero(wanted))] = found
         return logits.reshape(*wanted.shape, -1).squeeze(2)
 
 
@@ -161,8 +163,8 @@ def _plan(steps: Mask) -> tuple[Rows, list[int]]:
     count, length = steps.shape
     reach = np.where(steps.any(axis=1), length - np.argmax(steps[:, ::-1], axis=1), 0)
     alive = [int((reach > step).sum()) for step in range(int(reach.max(initial=0)))]
-    filled = [min(count, -(-own // steady.TILE) * steady.TILE) for own in alive]
-    return np.argsort(-reach, kind="stable"), filled
+    going = [min(count, steady.filled(own)) for own in alive]
+    return np.argsort(-reach, kind="stable"), going
 
 
 def _step(gates: Tensor, cell: Tensor, state: Tensor) -> None:

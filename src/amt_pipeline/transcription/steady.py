@@ -17,12 +17,18 @@ from torch.nn import functional
 
 VECTOR = 64
 """Numbers that the vector routines of torch take at once, at most (four registers of 16)."""
-TILE = 16
-"""Rows and columns that matrix products take at once."""
+TILE, LEAST = 16, 64
+"""Rows and columns that matrix products take at once, and how many there have to be: MKL has other
+kernels for fewer where there are no 512-bit vectors (tried with MKL_ENABLE_INSTRUCTIONS=AVX2)."""
+
+
+def filled(count: int) -> int:
+    """Return up to how many rows or columns so many are filled up."""
+    return max(LEAST, -(-count // TILE) * TILE)
 
 
 class SteadyLinear(nn.Linear):
-    """A dense layer, filled up with zeros to whole tiles.
+    """A dense layer, filled up with zeros (`filled`).
 
     Args:
         weight: [units out, units in].
@@ -31,7 +37,7 @@ class SteadyLinear(nn.Linear):
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         out, into = weight.shape
-        more_out, more_in = -out % TILE, -into % TILE
+        more_out, more_in = filled(out) - out, -into % TILE
         super().__init__(into + more_in, out + more_out, device=weight.device, dtype=weight.dtype)
         self.requires_grad_(False)
         self.units = out
@@ -51,10 +57,10 @@ class SteadyLinear(nn.Linear):
         """
         counts, width = [len(part) for part in parts], parts[0].shape[1]
         count = sum(counts)
-        if len(parts) == 1 and count % TILE == 0 and width == self.in_features:
+        if len(parts) == 1 and count == filled(count) and width == self.in_features:
             rows = parts[0]
         else:
-            rows = parts[0].new_empty(-(-count // TILE) * TILE, self.in_features)
+            rows = parts[0].new_empty(filled(count), self.in_features)
             torch.cat(list(parts), out=rows[:count, :width])
             rows[count:] = 0
             rows[:, width:] = 0
