@@ -201,7 +201,10 @@ def test_a_test_list_without_labels_is_predicted_all_the_same(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"phoneme": {"model": {"window_frames": 4}}}, "window_frames must be odd"),
+        (
+            {"phoneme": {"model": {"window_frames": 4}}},
+            "window_frames must be odd, so that it has a centre (got 4)",
+        ),
         ({"phoneme": {"preset": "expert"}}, "phoneme.preset=expert"),
         ({"phoneme": {"training": {"epoch": 3}}}, "did you mean epochs"),
         (
