@@ -19,6 +19,7 @@ from typer.testing import CliRunner as TyperRunner
 
 from amt_pipeline import cli, commands, console, doctor
 from amt_pipeline.core.errors import StorageError, UserError
+from amt_pipeline.training.result import TrainingInterrupted
 
 TEST_ENV = ("--env", "test")
 
@@ -283,6 +284,20 @@ def test_errors_can_be_shown_outside_the_main_thread() -> None:
     thread.start()
     thread.join()
     assert codes == [1]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")],
+)
+def test_training_that_saved_itself_ends_as_any_other_stop(
+    number: int, code: int, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop = TrainingInterrupted("Onset network", "stopped at step 5", "Run again").by(number)
+    with pytest.raises(click.exceptions.Exit) as ended, console.one_line_errors():
+        raise stop
+    assert ended.value.exit_code == code
+    assert capsys.readouterr().err == f"{word}: Onset network: stopped at step 5. Run again\n"
 
 
 def test_forked_child_ends_at_sigterm_without_unwinding() -> None:

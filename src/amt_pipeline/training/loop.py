@@ -111,7 +111,7 @@ def train(
                     f"stopped at step {done} of {total_steps}, saved in {folder}",
                     "Run the same command again to go on"
                     + (f", without {task.name}.training.restart=true" if config.restart else ""),
-                )
+                ).by(interrupt.signal_number)
 
     result = group.from_main(run.finish)
     if group.any(interrupt.requested):
@@ -120,7 +120,7 @@ def train(
             task.label,
             f"training is complete at step {total_steps}, saved in {folder}; nothing more was done",
             "Run the same command again to go on with what follows",
-        )
+        ).by(interrupt.signal_number)
     return result
 
 
