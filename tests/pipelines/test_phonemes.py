@@ -181,7 +181,10 @@ def test_labels_of_another_corpus_are_refused(
             for part, end in zip(index.parts, ends, strict=True)
         ]
         write_label_pack(folder, name, turned)
-    with pytest.raises(StoreError, match=r"other files than the manifest.*ingest_librispeech"):
+    with pytest.raises(
+        StoreError,
+        match=r"utterances were made from other files than the manifest.*ingest_librispeech",
+    ):
         run_pipeline(pipeline, copied)
 
 
