@@ -19,6 +19,7 @@ from typer.testing import CliRunner as TyperRunner
 
 from amt_pipeline import cli, commands, console, doctor
 from amt_pipeline.core.errors import StorageError, UserError
+from amt_pipeline.training.result import TrainingInterrupted
 
 TEST_ENV = ("--env", "test")
 
@@ -234,7 +235,8 @@ def test_registered_command_shows_a_mistake_in_one_line(amt: TyperRunner) -> Non
 def test_doctor_looks_at_everything(amt: TyperRunner, tmp_path: Path) -> None:
     result = amt.invoke(commands.app, ["doctor", "--data-root", str(tmp_path / "none")])
     assert result.exit_code == 0
-    for subject in ("Python", "torch", "disk", "soundfont", "trained models", "mlflow"):
+    assert "mlflow" in result.stdout
+    for subject in ("Python", "torch", "disk", "soundfont", "espeak-ng", "trained models"):
         assert subject in result.stdout
     assert "none under" in result.stdout
 
@@ -250,13 +252,15 @@ def test_doctor_finds_a_trained_model(tmp_path: Path) -> None:
 
 def test_doctor_tells_what_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     monkeypatch.setattr(doctor, "SOUNDFONT_NAME", "nosuch.sf2")
     monkeypatch.setattr(doctor, "PACKAGES", ("no-such-package",))
     monkeypatch.setattr(doctor, "EXTRAS", {"dask": (("no-extra",), "work on a Dask cluster")})
     monkeypatch.setattr(doctor, "LITTLE_SPACE_BYTES", 2**80)
     lacking = {f.subject: f.text for f in doctor.examine(tmp_path) if not f.fine}
     packages = {"torch", "no-such-package", "no-extra"}
-    assert lacking.keys() == packages | {"soundfont", "disk", "trained models"}
+    assert lacking.keys() == packages | {"soundfont", "espeak-ng", "disk", "trained models"}
+    assert "install espeakng-loader, or set librispeech.root" in lacking["espeak-ng"]
     assert 'pip install "amt_pipeline[dask]"' in lacking["no-extra"]
 
 
@@ -283,6 +287,20 @@ def test_errors_can_be_shown_outside_the_main_thread() -> None:
     thread.start()
     thread.join()
     assert codes == [1]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")],
+)
+def test_training_that_saved_itself_ends_as_any_other_stop(
+    number: int, code: int, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop = TrainingInterrupted("Onset network", "stopped at step 5", "Run again").by(number)
+    with pytest.raises(click.exceptions.Exit) as ended, console.one_line_errors():
+        raise stop
+    assert ended.value.exit_code == code
+    assert capsys.readouterr().err == f"{word}: Onset network: stopped at step 5. Run again\n"
 
 
 def test_forked_child_ends_at_sigterm_without_unwinding() -> None:

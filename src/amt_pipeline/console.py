@@ -19,11 +19,12 @@ from typing import NoReturn
 
 import click
 
-from amt_pipeline.core.errors import UserError, storage_error
+from amt_pipeline.core.errors import Interrupted, UserError, storage_error
 
 EXIT_MISTAKE = 1
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_TERMINATED = 128 + signal.SIGTERM
+_STOPPED = {EXIT_INTERRUPTED: "Interrupted", EXIT_TERMINATED: "Terminated"}
 
 STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -54,25 +55,24 @@ def one_line_errors(
         on_interrupt: Called when the user or the system stops the process.
 
     Raises:
-        click.exceptions.Exit: 1 after a mistake, 130 after Ctrl-C, 143 after SIGTERM.
+        click.exceptions.Exit: 1 after a mistake; 130 after Ctrl-C and 143 after SIGTERM, also
+            where the work was saved first.
     """
     with _sigterm_raises(), _quiet_about(explain):
         try:
             yield
         except KeyboardInterrupt as stop:
             on_interrupt()
-            terminated = isinstance(stop, Terminated)
-            what = "Terminated" if terminated else "Interrupted"
-            click.echo(f"{what}. The same command goes on where it stopped.", err=True)
-            raise click.exceptions.Exit(
-                EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
-            ) from None
+            code = EXIT_TERMINATED if isinstance(stop, Terminated) else EXIT_INTERRUPTED
+            click.echo(f"{_STOPPED[code]}. The same command goes on where it stopped.", err=True)
+            raise click.exceptions.Exit(code) from None
         except Exception as error:
             line = explain(error)
             if line is None:
                 raise
-            click.echo(f"Error: {' '.join(line.split())}", err=True)
-            raise click.exceptions.Exit(EXIT_MISTAKE) from None
+            code = 128 + error.signal_number if isinstance(error, Interrupted) else EXIT_MISTAKE
+            click.echo(f"{_STOPPED.get(code, 'Error')}: {' '.join(line.split())}", err=True)
+            raise click.exceptions.Exit(code) from None
 
 
 @contextmanager

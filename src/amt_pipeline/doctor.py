@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import platform
 import shutil
@@ -14,6 +15,7 @@ from amt_pipeline.core.parallel import cpu_count
 
 SOUNDFONT_PACKAGE = "pretty_midi"
 SOUNDFONT_NAME = "TimGM6mb.sf2"
+SPEECH_PACKAGE = "espeakng-loader"
 LITTLE_SPACE_BYTES = 5 * 2**30
 PACKAGES = ("tensorboard", "mlflow")
 EXTRAS = {
@@ -39,7 +41,7 @@ class Finding:
 
 
 def examine(data_root: Path) -> list[Finding]:
-    """Look at Python, the devices, the data root, the soundfont and the trained models.
+    """Look at Python, the devices, the data root, what makes the demo corpora, the trained models.
 
     Args:
         data_root: Folder that holds `01_raw` to `08_reporting`; need not exist.
@@ -52,6 +54,7 @@ def examine(data_root: Path) -> list[Finding]:
         *(_package(name) for name in PACKAGES),
         *(_extra(name, *extra) for name, extra in EXTRAS.items()),
         _soundfont(),
+        _speech(),
         _space(data_root),
         _models(data_root),
     ]
@@ -99,6 +102,20 @@ def _soundfont() -> Finding:
         if path.is_file():
             return Finding("soundfont", f"{path.name} of {SOUNDFONT_PACKAGE}")
     return Finding("soundfont", f"none; install {SOUNDFONT_PACKAGE}, it brings one", False)
+
+
+def _speech() -> Finding:
+    # Loaded, not only looked up: the library within is made for one system and its C library.
+    try:
+        import espeakng_loader
+
+        ctypes.CDLL(espeakng_loader.get_library_path())
+    except (ImportError, OSError) as error:
+        remedy = f"install {SPEECH_PACKAGE}, or set librispeech.root to a corpus of your own"
+        text = f"cannot be loaded ({error}), so phonemes has no demo corpus; {remedy}"
+        return Finding("espeak-ng", text, False)
+    text = f"of {SPEECH_PACKAGE} {version(SPEECH_PACKAGE)}; speaks the demo corpus of phonemes"
+    return Finding("espeak-ng", text)
 
 
 def _space(data_root: Path) -> Finding:

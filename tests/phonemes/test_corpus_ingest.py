@@ -325,7 +325,7 @@ def test_too_many_bad_utterances_stop_the_run_but_lose_nothing(
     with pytest.raises(CorpusError) as refused:
         ingest(root, max_bad_fraction=0.1, pack_size=2)
     text = str(refused.value)
-    assert "1 of 6 recordings cannot be used, at most 10.0% may" in text
+    assert "1 of 6 utterances cannot be used, at most 10.0% may" in text
     assert "1-1-0.pt: empty file" in text
     assert "librispeech.max_bad_fraction" in text
     assert len(packs_made) == 3

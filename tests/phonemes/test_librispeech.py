@@ -197,12 +197,53 @@ def test_layouts_are_told_apart(make_speech: Make, make_libriphone: Make, tmp_pa
     assert find_layout(speech / "train-clean-5") == "librispeech"
     assert read_corpus(course, LibrispeechConfig()).layout == "libriphone"
     assert read_corpus(speech, LibrispeechConfig(layout="librispeech")).layout == "librispeech"
-    with pytest.raises(CorpusError, match=r"It is one folder deeper: .*LibriSpeech"):
-        find_layout(tmp_path)
-    (course / "feat" / "train").mkdir(parents=True, exist_ok=True)
+
+
+def test_a_corpus_of_the_course_without_its_list_is_told_to_restore_it(
+    make_libriphone: Make,
+) -> None:
+    course = make_libriphone()
     (course / "train_split.txt").unlink()
-    with pytest.raises(CorpusError, match=r"train_split\.txt: no such file"):
-        find_layout(course)
+    for layout in ("auto", "libriphone"):
+        config = LibrispeechConfig.model_validate({"layout": layout})
+        with pytest.raises(CorpusError, match=r"train_split\.txt: no such file\. .* archive$"):
+            read_corpus(course, config)
+
+
+@pytest.mark.parametrize(
+    ("below", "problem"),
+    [
+        ("LibriSpeech/alignments", "has neither layout"),
+        ("LibriSpeech/train-clean-5/1", "has neither layout"),
+        ("LibriSpeech/train-clean-5/1/5", "has neither layout"),
+        ("libriphone/feat", "has no .flac files"),
+        ("libriphone/feat/train", "has neither layout"),
+        ("libriphone/train_split.txt", "is a file, not a corpus folder"),
+        ("LibriSpeech/train-clean-5", "no alignment of its 4 utterances"),
+    ],
+)
+def test_a_folder_within_a_corpus_names_the_corpus(
+    make_speech: Make, make_libriphone: Make, tmp_path: Path, below: str, problem: str
+) -> None:
+    roots = {path.name: path for path in (make_speech(), make_libriphone())}
+    meant = roots[Path(below).parts[0]]
+    with pytest.raises(CorpusError, match=re.escape(problem)) as refused:
+        read_corpus(tmp_path / below, LibrispeechConfig())
+    assert refused.value.remedy.startswith(f"Did you mean {meant}?")
+
+
+@pytest.mark.parametrize("layout", ["auto", "libriphone", "librispeech"])
+def test_a_folder_above_corpora_names_them_and_no_others(
+    make_speech: Make, make_libriphone: Make, tmp_path: Path, layout: str
+) -> None:
+    speech, course = make_speech(), make_libriphone()
+    # Of another kind: its parts are called as LibriSpeech's are, but hold no speech.
+    for name in ("music/train/cello", "music/2004"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "1.flac").write_text("")
+    with pytest.raises(CorpusError) as refused:
+        read_corpus(tmp_path, LibrispeechConfig.model_validate({"layout": layout}))
+    assert refused.value.remedy == f"Did you mean {speech} or {course}?"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def config(**settings: Any) -> ModelConfig:
 @pytest.mark.parametrize("kind", ["mlp", "lstm_window", "lstm_utterance"])
 def test_even_windows_are_refused_by_name(kind: str, name: str) -> None:
     assert config(kind=kind, **{name: 5}).kind == kind
-    with pytest.raises(ValidationError, match=f"{name} must be odd, .* got 4"):
+    with pytest.raises(ValidationError, match=f"{name} must be odd, .*input_value=4"):
         config(kind=kind, **{name: 4})
 
 

@@ -19,6 +19,7 @@ from amt_pipeline.phonemes.config import LibrispeechConfig
 from amt_pipeline.phonemes.demo import make_demo_corpus
 from amt_pipeline.phonemes.label_store import LabelPart, read_label_index, write_label_pack
 from amt_pipeline.pipelines.phonemes.nodes import _headline
+from amt_pipeline.pipelines.phonemes.task import announce_level
 
 Run = Callable[..., Any]
 
@@ -77,8 +78,11 @@ def test_a_second_run_does_nothing_again(
         for path in (copied / folder).rglob("*.*")
         if path.suffix in {".flac", ".npy", ".safetensors"} and "best" not in path.parts
     }
+    announce_level.cache_clear()
     with caplog.at_level(logging.INFO):
         run_pipeline("phonemes", copied)
+    # Training and ranking both open the task.
+    assert caplog.text.count("Preset simple of size cpu; choose with --params phoneme.preset=") == 1
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert ", 0 predicted" in caplog.text
     n = len(pd.read_parquet(copied / "03_primary/librispeech/manifest.parquet"))
@@ -177,7 +181,10 @@ def test_labels_of_another_corpus_are_refused(
             for part, end in zip(index.parts, ends, strict=True)
         ]
         write_label_pack(folder, name, turned)
-    with pytest.raises(StoreError, match=r"other files than the manifest.*ingest_librispeech"):
+    with pytest.raises(
+        StoreError,
+        match=r"utterances were made from other files than the manifest.*ingest_librispeech",
+    ):
         run_pipeline(pipeline, copied)
 
 
@@ -201,7 +208,10 @@ def test_a_test_list_without_labels_is_predicted_all_the_same(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"phoneme": {"model": {"window_frames": 4}}}, "window_frames must be odd"),
+        (
+            {"phoneme": {"model": {"window_frames": 4}}},
+            "window_frames must be odd, so that it has a centre (got 4)",
+        ),
         ({"phoneme": {"preset": "expert"}}, "phoneme.preset=expert"),
         ({"phoneme": {"training": {"epoch": 3}}}, "did you mean epochs"),
         (

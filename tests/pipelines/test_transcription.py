@@ -210,8 +210,8 @@ def test_every_pipeline_runs_alone_and_redoes_nothing_heavy(
         run_pipeline(name, root)
     assert heavy(root) == before
     assert "10 unchanged, 0 quarantined" in caplog.text
-    assert "Onset network: going on from step 120 of 120" in caplog.text
-    assert "Pitch network: going on from step 90 of 90" in caplog.text
+    assert "Onset network: complete at step 120 of 120, nothing is left to train" in caplog.text
+    assert "Pitch network: complete at step 90 of 90, nothing is left to train" in caplog.text
     assert "tuned before" in caplog.text
     assert summary(root) == scores
     # Nothing changed, so the history has no second row.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,13 +48,13 @@ def interrupts() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def press_at(task: Any, wanted: int, times: int = 1) -> Any:
+def press_at(task: Any, wanted: int, times: int = 1, number: int = signal.SIGINT) -> Any:
     """Press Ctrl+C while the batch of a step is made."""
 
     def press(step: int) -> None:
         if step == wanted:
             for _ in range(times):
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
 
     task.before_step = press
     return task
@@ -78,6 +79,20 @@ def test_ctrl_c_saves_out_of_turn_and_leaves_no_trace_later(
     assert result.checkpoints == [f"step-{step:07d}" for step in (4, 8, 12, 16)]
     assert all(read_state(path).regular for path in list_checkpoints(folder))
     assert_same(folder, undisturbed)
+
+
+@pytest.mark.usefixtures("interrupts")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [4, 15])
+def test_which_signal_it_was_is_kept(
+    make_task: MakeTask, tmp_path: Path, number: int, step: int
+) -> None:
+    with pytest.raises(TrainingInterrupted) as stopped:
+        train(press_at(make_task(), step, number=number), tmp_path)
+    # It crosses the border between processes where variants are trained in several.
+    for error in (stopped.value, pickle.loads(pickle.dumps(stopped.value))):
+        assert error.signal_number == number
+        assert str(error) == str(stopped.value)
 
 
 @pytest.mark.usefixtures("interrupts")

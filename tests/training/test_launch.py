@@ -158,9 +158,12 @@ def test_ctrl_c_saves_and_one_process_goes_on(
 
     presser = threading.Thread(target=press)
     presser.start()
-    with pytest.raises(TrainingInterrupted, match=r"stopped at step \d+ of 40000, saved in"):
+    with pytest.raises(
+        TrainingInterrupted, match=r"stopped at step \d+ of 40000, saved in"
+    ) as stopped:
         start_training(shared_task(epochs=10_000, keep=1), tmp_path)
     presser.join()
+    assert stopped.value.signal_number == signal.SIGINT
     saved = int(list_checkpoints(tmp_path)[-1].name.removeprefix("step-"))
     result = start_training(shared_task(devices=1, epochs=saved / 4 + 1), tmp_path)
     assert result.steps >= saved + 4

@@ -115,12 +115,17 @@ def test_killed_at_any_file_operation_ends_the_same(store_folder: Path, tmp_path
     assert read_json(killed / RESULT_FILE) == read_json(calm / RESULT_FILE)
 
 
-def test_a_finished_run_is_not_trained_again(make_task: MakeTask, undisturbed: Path) -> None:
+def test_a_finished_run_is_not_trained_again(
+    make_task: MakeTask, undisturbed: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     before = (undisturbed / LAST / "files.json").stat().st_mtime_ns
     task = make_task()
     task.before_step = lambda step: pytest.fail("a step was taken")
     assert train(task, undisturbed).steps == 16
     assert (undisturbed / LAST / "files.json").stat().st_mtime_ns == before
+    assert "Loud bin: complete at step 16 of 16, nothing is left to train" in caplog.messages
+    assert "going on" not in caplog.text
 
 
 def test_more_epochs_extend_the_run(make_task: MakeTask, undisturbed: Path, tmp_path: Path) -> None:

@@ -236,8 +236,14 @@ def test_folders_without_metadata(tmp_path: Path) -> None:
     inner = tmp_path / "maestro-v3.0.0"
     inner.mkdir()
     (inner / "maestro-v3.0.0.csv").write_text("")
-    with pytest.raises(CorpusError, match=f"one folder deeper: {inner}"):
+    with pytest.raises(
+        CorpusError, match=rf"has no maestro-v\*\.csv or \.json\. Did you mean {inner}\?"
+    ):
         find_metadata(tmp_path)
+    (inner / "2004").mkdir()
+    for below in ("2004", "maestro-v3.0.0.csv"):
+        with pytest.raises(CorpusError, match=rf"Did you mean {inner}\?"):
+            find_metadata(inner / below)
 
 
 def test_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

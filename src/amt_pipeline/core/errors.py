@@ -8,6 +8,7 @@ traceback; anything else that escapes is a defect of ours and keeps its tracebac
 from __future__ import annotations
 
 import errno
+import signal
 from os import PathLike
 from pathlib import Path
 
@@ -30,6 +31,16 @@ class UserError(Exception):
     def __str__(self) -> str:
         text = f"{self.where}: {self.problem}"
         return f"{text}. {self.remedy}" if self.remedy else text
+
+
+class Interrupted(UserError):
+    """Work was stopped by a signal, and saved itself: no mistake, but nothing may follow.
+
+    Attributes:
+        signal_number: Which signal it was; decides the exit code, as for any other stop.
+    """
+
+    signal_number: int = signal.SIGINT
 
 
 class ConfigError(UserError):

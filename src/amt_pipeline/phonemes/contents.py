@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PIPELINE = "ingest_librispeech"
+NOUN = "utterances"
 
 
 def check_frames(rows: pd.DataFrame, frames_folder: Path) -> None:
@@ -27,7 +28,7 @@ def check_frames(rows: pd.DataFrame, frames_folder: Path) -> None:
         StoreError: An utterance is not in the store, or its frames are of another file.
     """
     column = "feature_sha256" if "feature_sha256" in rows else "audio_sha256"
-    contents.check_frames(rows, frames_folder, column, PIPELINE)
+    contents.check_frames(rows, frames_folder, column, PIPELINE, NOUN)
 
 
 def check_labels(rows: pd.DataFrame, labels_folder: Path) -> None:
@@ -50,4 +51,4 @@ def check_labels(rows: pd.DataFrame, labels_folder: Path) -> None:
         shown = ", ".join(absent[: contents.N_SHOWN])
         problem = f"has no labels of {len(absent)} utterances ({shown})"
         raise StoreError(labels_folder, problem, contents.again(PIPELINE))
-    contents.compare_hashes(rows, LABEL_HASH_COLUMN, stored, labels_folder, PIPELINE)
+    contents.compare_hashes(rows, LABEL_HASH_COLUMN, stored, labels_folder, PIPELINE, NOUN)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from amt_pipeline.core.errors import CorpusError
 from amt_pipeline.phonemes.config import Layout, LibrispeechConfig
-from amt_pipeline.phonemes.libriphone import TRAIN_LIST, read_libriphone
-from amt_pipeline.phonemes.librispeech import find_subsets, read_librispeech
+from amt_pipeline.phonemes.layouts import TRAIN_LIST, find_subsets, is_course, suggest_speech
+from amt_pipeline.phonemes.libriphone import read_libriphone
+from amt_pipeline.phonemes.librispeech import read_librispeech
 from amt_pipeline.phonemes.utterances import CorpusReading, folder_exists
 from amt_pipeline.store.manifest import file_exists
 
@@ -33,44 +34,50 @@ def read_corpus(root: str | Path, config: LibrispeechConfig) -> CorpusReading:
         ConfigError: The split leaves nothing to train or validate on.
     """
     root = Path(root).expanduser().absolute()
-    layout = find_layout(root) if config.layout == "auto" else config.layout
     _require_folder(root)
-    return (
-        read_libriphone(root, config) if layout == "libriphone" else read_librispeech(root, config)
-    )
+    layout = find_layout(root) if config.layout == "auto" else config.layout
+    if layout == "librispeech":
+        return read_librispeech(root, config)
+    if not file_exists(root / TRAIN_LIST):
+        raise _no_train_list(root)
+    return read_libriphone(root, config)
 
 
 def find_layout(root: Path) -> Layout:
-    """Return the layout of a corpus folder.
+    """Return the layout of a corpus folder, given by its absolute path.
 
     Raises:
-        CorpusError: There is no such folder, or it has neither layout.
+        CorpusError: There is no such folder, or it has neither layout; a corpus in it or above it
+            is named.
     """
     _require_folder(root)
-    layout = _layout_of(root)
-    if layout is not None:
-        return layout
-    if folder_exists(root / "feat"):
-        remedy = "The course's files have it beside the folder feat"
-        raise CorpusError(root / TRAIN_LIST, "no such file", remedy)
-    try:
-        entries = sorted(root.iterdir())
-    except OSError as error:
-        raise CorpusError(root, f"cannot be listed ({error.strerror or error})") from error
-    inside = [path for path in entries if folder_exists(path) and _layout_of(path)]
-    if inside:
-        problem = f"has no {TRAIN_LIST} and no subset of LibriSpeech"
-        raise CorpusError(root, problem, f"It is one folder deeper: {inside[0]}")
-    raise CorpusError(root, "has neither layout" if entries else "the folder is empty", EXPECTED)
-
-
-def _layout_of(root: Path) -> Layout | None:
     if file_exists(root / TRAIN_LIST):
         return "libriphone"
-    return "librispeech" if find_subsets(root) else None
+    if find_subsets(root):
+        return "librispeech"
+    if is_course(root):
+        raise _no_train_list(root)
+    try:
+        is_empty = not any(root.iterdir())
+    except OSError as error:
+        raise CorpusError(root, f"cannot be listed ({error.strerror or error})") from error
+    problem = f"has neither layout: no {TRAIN_LIST}, no folder such as train-clean-100"
+    if is_empty:
+        problem = "the folder is empty"
+    raise CorpusError(root, problem, suggest_speech(root) or EXPECTED)
+
+
+def _no_train_list(root: Path) -> CorpusError:
+    remedy = "It has the id of one utterance of training per line: restore it from the archive"
+    if not is_course(root):
+        remedy = suggest_speech(root) or EXPECTED
+    return CorpusError(root / TRAIN_LIST, "no such file", remedy)
 
 
 def _require_folder(root: Path) -> None:
-    if not folder_exists(root):
-        problem = "is a file, not a corpus folder" if file_exists(root) else "no such folder"
-        raise CorpusError(root, problem, EXPECTED)
+    if folder_exists(root):
+        return
+    if file_exists(root):
+        remedy = suggest_speech(root) or EXPECTED
+        raise CorpusError(root, "is a file, not a corpus folder", remedy)
+    raise CorpusError(root, "no such folder", EXPECTED)

@@ -92,6 +92,7 @@ def ingest_corpus(
         reasons=[f"{row.path}: {row.reason}" for row in quarantine.itertuples()],
         where=root,
         parameter="librispeech.max_bad_fraction",
+        noun="utterances",
     )
     manifest = _manifest(reading, done)
     _check_manifest(manifest, root, reading, config)

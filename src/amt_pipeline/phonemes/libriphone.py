@@ -23,6 +23,7 @@ from amt_pipeline.core.wording import some_of
 from amt_pipeline.phonemes.classes import read_classes
 from amt_pipeline.phonemes.config import LibrispeechConfig
 from amt_pipeline.phonemes.course_lists import LabelLine, read_id_list, read_label_list
+from amt_pipeline.phonemes.layouts import TEST_LABELS, TEST_LIST, TRAIN_LABELS, TRAIN_LIST
 from amt_pipeline.phonemes.splits import draw_splits
 from amt_pipeline.phonemes.utterances import (
     CorpusReading,
@@ -33,8 +34,6 @@ from amt_pipeline.phonemes.utterances import (
 )
 from amt_pipeline.store.manifest import file_exists
 
-TRAIN_LIST, TEST_LIST = "train_split.txt", "test_split.txt"
-TRAIN_LABELS, TEST_LABELS = "train_labels.txt", "test_labels.txt"
 Failures = list[tuple[str, CorpusError]]
 
 

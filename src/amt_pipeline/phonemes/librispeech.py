@@ -11,7 +11,6 @@ no subset gives are drawn from those that there are. The corpus folder may be a 
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,13 @@ from amt_pipeline.core.errors import CorpusError
 from amt_pipeline.phonemes.alignments import SUFFIXES
 from amt_pipeline.phonemes.classes import SILENCE, read_classes
 from amt_pipeline.phonemes.config import LibrispeechConfig
+from amt_pipeline.phonemes.layouts import (
+    SUBSET,
+    files_in,
+    find_subsets,
+    folders_in,
+    suggest_speech,
+)
 from amt_pipeline.phonemes.splits import draw_splits
 from amt_pipeline.phonemes.text_files import read_lines
 from amt_pipeline.phonemes.utterances import (
@@ -35,7 +41,6 @@ from amt_pipeline.phonemes.utterances import (
 
 EXPECTED = "Expected folders such as train-clean-100/<speaker>/<chapter>/*.flac"
 ALIGNMENTS = "alignments"
-_SUBSET = re.compile(r"(?P<part>train|dev|test)(?:-.*)?", re.IGNORECASE)
 _SPLIT_OF = {"train": "train", "dev": "validation", "test": "test"}
 
 
@@ -54,18 +59,6 @@ class _Tree:
     alignments: dict[str, list[Path]]
 
 
-def find_subsets(root: Path) -> list[Path]:
-    """Return the subsets of a corpus folder, by name; the folder itself where it is one.
-
-    Raises:
-        CorpusError: The folder cannot be listed.
-    """
-    found = [path for path in _folders(root) if _SUBSET.fullmatch(path.name)]
-    if found:
-        return found
-    return [root] if any(_holds_flac(path) for path in _folders(root)) else []
-
-
 def read_librispeech(root: Path, config: LibrispeechConfig) -> CorpusReading:
     """Look which utterances, transcripts and alignments are there; no audio is read.
 
@@ -78,7 +71,8 @@ def read_librispeech(root: Path, config: LibrispeechConfig) -> CorpusReading:
         raise CorpusError(root, f"its phone classes have no {SILENCE}", "Name the class of silence")
     tree = _read_tree(find_subsets(root))
     if not tree.utterances:
-        raise CorpusError(root, "has no .flac files in the layout of LibriSpeech", EXPECTED)
+        problem = "has no .flac files in the layout of LibriSpeech"
+        raise CorpusError(root, problem, suggest_speech(root) or EXPECTED)
     _check_ids(root, tree.utterances)
     utterances, drawn = _with_splits(tree.utterances, config)
     alignments = _alignment_files(root, config.alignments, tree)
@@ -115,11 +109,13 @@ def _without_alignment(
     needed = [one for one in utterances if one.split != "test" or "test" in drawn]
     lacking = [one for one in needed if one.alignment_path is None]
     if len(lacking) == len(needed):
-        raise CorpusError(
-            root,
-            f"no alignment of its {len(needed)} utterances was found",
-            "Put <id>.csv or <id>.TextGrid into a folder and name it: librispeech.alignments=...",
+        remedy = (
+            "Put <id>.csv or <id>.TextGrid into a folder and name it: librispeech.alignments=..."
         )
+        if folder_exists(root.parent / ALIGNMENTS):
+            remedy = f"Did you mean {root.parent}? It has the folder {ALIGNMENTS}"
+        problem = f"no alignment of its {len(needed)} utterances was found"
+        raise CorpusError(root, problem, remedy)
     remedy = "Align it, or leave it out"
     for one in lacking:
         yield one.recording_id, CorpusError(one.source_path, "has no alignment", remedy)
@@ -128,11 +124,11 @@ def _without_alignment(
 def _read_tree(subsets: list[Path]) -> _Tree:
     tree = _Tree([], {}, {})
     for subset in subsets:
-        match = _SUBSET.fullmatch(subset.name)
+        match = SUBSET.fullmatch(subset.name)
         split = _SPLIT_OF[match["part"].lower()] if match else "train"
-        for speaker in _folders(subset):
-            for chapter in _folders(speaker):
-                for path in _files(chapter):
+        for speaker in folders_in(subset):
+            for chapter in folders_in(speaker):
+                for path in files_in(chapter):
                     _sort_in(path, split, tree)
     return tree
 
@@ -229,29 +225,3 @@ def _warnings(
                   and one.split == "test"]  # fmt: skip
     if unlabelled:
         yield f"{len(unlabelled)} test utterances have no alignment: {name_some(unlabelled)}"
-
-
-def _listing(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the folders and the files in a folder, by name, without hidden ones."""
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted((e.name, e.is_dir()) for e in entries if not e.name.startswith("."))
-    except OSError as error:
-        problem = f"cannot be listed ({error.strerror or error})"
-        raise CorpusError(folder, problem, "Check its permissions") from error
-    folders = [folder / name for name, is_folder in found if is_folder]
-    return folders, [folder / name for name, is_folder in found if not is_folder]
-
-
-def _folders(folder: Path) -> list[Path]:
-    return _listing(folder)[0]
-
-
-def _files(folder: Path) -> list[Path]:
-    return _listing(folder)[1]
-
-
-def _holds_flac(speaker: Path) -> bool:
-    return any(
-        path.suffix.lower() == ".flac" for chapter in _folders(speaker) for path in _files(chapter)
-    )

@@ -83,7 +83,8 @@ class ModelConfig(BaseModel):
     @classmethod
     def _odd(cls, value: int, info: ValidationInfo) -> int:
         if value % 2 == 0:
-            raise ValueError(f"{info.field_name} must be odd, so that it has a centre; got {value}")
+            # Who names the parameter shows its value, too.
+            raise ValueError(f"{info.field_name} must be odd, so that it has a centre")
         return value
 
     @model_validator(mode="after")

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 N_SHOWN = 3
 
 
-def check_frames(rows: pd.DataFrame, store_folder: Path, column: str, pipeline: str) -> None:
+def check_frames(
+    rows: pd.DataFrame, store_folder: Path, column: str, pipeline: str, noun: str = "recordings"
+) -> None:
     """Check that stored frames were made from the manifest's files.
 
     Args:
@@ -27,17 +29,23 @@ def check_frames(rows: pd.DataFrame, store_folder: Path, column: str, pipeline: 
         store_folder: The FrameStore.
         column: The manifest's column of content hashes.
         pipeline: Who makes frames; named in the error.
+        noun: What the system calls recordings.
 
     Raises:
         StoreError: A recording is not in the store, or its frames are of another file.
     """
     store = FrameStore.open(store_folder)
     stored = {name: store.entry(name).content_sha256 for name in rows["recording_id"]}
-    compare_hashes(rows, column, stored, store_folder, pipeline)
+    compare_hashes(rows, column, stored, store_folder, pipeline, noun)
 
 
 def compare_hashes(
-    rows: pd.DataFrame, column: str, stored: dict[str, str], where: Path, pipeline: str
+    rows: pd.DataFrame,
+    column: str,
+    stored: dict[str, str],
+    where: Path,
+    pipeline: str,
+    noun: str = "recordings",
 ) -> None:
     """Compare stored hashes with those of the manifest.
 
@@ -49,7 +57,7 @@ def compare_hashes(
     if other:
         raise StoreError(
             where,
-            f"{len(other)} recordings were made from other files than the manifest lists "
+            f"{len(other)} {noun} were made from other files than the manifest lists "
             f"({', '.join(other[:N_SHOWN])})",
             again(pipeline),
         )

@@ -185,6 +185,7 @@ def check_bad_fraction(
     reasons: Sequence[str] = (),
     where: str | PathLike[str] = "corpus",
     parameter: str = "ingest.max_bad_fraction",
+    noun: str = "recordings",
 ) -> None:
     """Stop when too many recordings were quarantined, or when none is left.
 
@@ -195,6 +196,7 @@ def check_bad_fraction(
         reasons: Why they are bad, in words; the first few are shown.
         where: The corpus that the error names.
         parameter: The setting of `max_bad_fraction` that the error names.
+        noun: What the system calls them.
 
     Raises:
         CorpusError: More than `max_bad_fraction` of the recordings are bad, or all are.
@@ -206,7 +208,7 @@ def check_bad_fraction(
     tail = f": {shown}" + (f"; and {rest} more" if rest > 0 else "") if shown else ""
     raise CorpusError(
         where,
-        f"{n_bad} of {n_all} recordings cannot be used, at most {max_bad_fraction:.1%} may{tail}",
+        f"{n_bad} of {n_all} {noun} cannot be used, at most {max_bad_fraction:.1%} may{tail}",
         f"See the log, which names them all; repair the files, or raise {parameter}",
     )
 

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class InterruptGuard:
-    """While active, turns the first SIGINT or SIGTERM into a flag.
+    """While active, turns the first SIGINT or SIGTERM into a flag, and keeps which it was.
 
     The previous handlers come back with the first signal, so that a second one acts as it would
     have without the guard: it stops the process at once. Outside the main thread, where Python
@@ -21,6 +21,7 @@ class InterruptGuard:
 
     def __init__(self) -> None:
         self.requested = False
+        self.signal_number: int = signal.SIGINT
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> InterruptGuard:
@@ -38,7 +39,7 @@ class InterruptGuard:
         self._restore()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+        self.requested, self.signal_number = True, number
         self._restore()
         logger.warning("Stopping after this step and saving; press Ctrl+C again to stop at once")
 

@@ -91,9 +91,13 @@ def train_distributed(
         events.follow()
     if (mistake := channel.read_error(launch)) is not None:
         shutil.rmtree(launch, ignore_errors=True)
+        if isinstance(mistake, TrainingInterrupted):
+            # The processes are asked to stop in another way, so only this one knows the signal.
+            mistake.by(interrupt.signal_number)
         raise mistake
     if interrupt.requested:
-        raise TrainingInterrupted(task.label, "stopped", "Run the same command again to go on")
+        stopped = TrainingInterrupted(task.label, "stopped", "Run the same command again to go on")
+        raise stopped.by(interrupt.signal_number)
     if members.exit_code:
         _raise_failure(task, launch)
     shutil.rmtree(launch, ignore_errors=True)

@@ -111,7 +111,7 @@ def train(
                     f"stopped at step {done} of {total_steps}, saved in {folder}",
                     "Run the same command again to go on"
                     + (f", without {task.name}.training.restart=true" if config.restart else ""),
-                )
+                ).by(interrupt.signal_number)
 
     result = group.from_main(run.finish)
     if group.any(interrupt.requested):
@@ -120,7 +120,7 @@ def train(
             task.label,
             f"training is complete at step {total_steps}, saved in {folder}; nothing more was done",
             "Run the same command again to go on with what follows",
-        )
+        ).by(interrupt.signal_number)
     return result
 
 
@@ -159,7 +159,10 @@ class _Run:
             first_step = read_state(checkpoint).step
             self.history = load_training_state(checkpoint, trainer.network, trainer.optimiser)
             replay(trainer.schedule, self.history, f"validation/{trainer.objective.metric}")
-            logger.info("%s: going on from step %d of %d", task.label, first_step, self.total_steps)
+            words = "going on from step %d of %d"
+            if first_step == self.total_steps:
+                words = "complete at step %d of %d, nothing is left to train"
+            logger.info("%s: " + words, task.label, first_step, self.total_steps)
         logger.info(
             "%s: %d weights, %d windows per epoch, %d steps on %s (%s, %d threads%s)",
             task.label, trainer.n_parameters, self.stream.epoch_size, self.total_steps,

@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from amt_pipeline.core.errors import UserError
+from amt_pipeline.core.errors import Interrupted
 
 
-class TrainingInterrupted(UserError):
+class TrainingInterrupted(Interrupted):
     """The run was asked to stop, and saved itself."""
+
+    def by(self, signal_number: int) -> TrainingInterrupted:
+        """Return this error with the signal that it was."""
+        self.signal_number = signal_number
+        return self
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from amt_pipeline.core.errors import CorpusError
 from amt_pipeline.store.manifest import SPLITS
+from amt_pipeline.store.nearby import suggest_corpus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,11 +50,8 @@ def find_metadata(root: Path) -> Path:
     found = list_metadata(root)
     if found:
         return found[0]
-    inside = [path for path in sorted(root.iterdir()) if path.is_dir() and list_metadata(path)]
-    if inside:
-        raise CorpusError(root, "has no maestro-v*.csv", f"It is one folder deeper: {inside[0]}")
     problem = "has no maestro-v*.csv or .json" if any(root.iterdir()) else "the folder is empty"
-    raise CorpusError(root, problem, EXPECTED)
+    raise CorpusError(root, problem, _suggest(root) or EXPECTED)
 
 
 def list_metadata(root: Path) -> list[Path]:
@@ -64,7 +62,7 @@ def list_metadata(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         problem = "is a file, not a corpus folder" if root.exists() else "no such folder"
-        raise CorpusError(root, problem, EXPECTED)
+        raise CorpusError(root, problem, (root.exists() and _suggest(root)) or EXPECTED)
     try:
         matches = [(_FILE_NAME.fullmatch(path.name), path) for path in root.iterdir()]
     except OSError as error:
@@ -102,6 +100,11 @@ def read_maestro_metadata(path: Path) -> pd.DataFrame:
     for name in ("midi_filename", "audio_filename"):
         frame[name] = [str(PurePosixPath(value)) for value in frame[name]]
     return frame
+
+
+def _suggest(root: Path) -> str:
+    """Return which corpus may have been meant, as a question; nothing if there is none."""
+    return suggest_corpus(root.absolute(), lambda path: bool(list_metadata(path)))
 
 
 def _read_text(path: Path) -> str:

@@ -65,9 +65,8 @@ class ModelConfig(BaseModel):
     @classmethod
     def _odd(cls, value: int) -> int:
         if value % 2 == 0:
-            raise ValueError(
-                f"label_frames must be odd, so that a window has a centre; got {value}"
-            )
+            # Who names the parameter shows its value, too.
+            raise ValueError("label_frames must be odd, so that a window has a centre")
         return value
 
     @model_validator(mode="after")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from amt_pipeline.phonemes.parameters import ResolvedPhonemeTask
     from amt_pipeline.phonemes.tasks import PhonemeTask
     from amt_pipeline.transcription.parameters import PresetName
+
+logger = logging.getLogger(__name__)
 
 
 def open_phoneme_task(
@@ -39,7 +43,7 @@ def open_phoneme_task(
         StoreError: Frames or labels are missing, or were made from other files than the manifest's.
     """
     from amt_pipeline.phonemes.contents import check_frames, check_labels
-    from amt_pipeline.phonemes.parameters import resolve_task
+    from amt_pipeline.phonemes.parameters import DEFAULT_LEVEL, resolve_task
     from amt_pipeline.phonemes.tasks import PhonemeTask
     from amt_pipeline.store.manifest import SPLITS, Manifest
     from amt_pipeline.tracking import log_parameters
@@ -62,9 +66,19 @@ def open_phoneme_task(
         check_frames(labelled[split], frames_folder)
         check_labels(rows[split], truth_folder)
     if tracked:
-        level = settings.get("preset")
+        level = settings.get("preset", DEFAULT_LEVEL)
+        announce_level(level, size, tuple(presets[size]))
         log_parameters({"preset": size, "level": level, task.name: resolved})
     return task, resolved
+
+
+@functools.lru_cache
+def announce_level(level: str, size: str, levels: tuple[str, ...]) -> None:
+    """Say in the log which preset the settings were laid over: once per process, as of the size."""
+    logger.info(
+        "Preset %s of size %s; choose with --params phoneme.preset=%s",
+        level, size, " or ".join(levels),
+    )  # fmt: skip
 
 
 def choose_size(preset: PresetName) -> str:
