@@ -133,6 +133,13 @@ def test_a_study_of_an_unknown_task_says_so_when_it_is_run(
     ("study", "message"),
     [
         ({"referense": "a"}, r"pos_weight.referense: unknown parameter \(did you mean reference\?"),
+        ({"refference": "a"}, r"^--params, parameter studies.pos_weight.refference: "),
+        (
+            {"variants": [{"name": "b"}, {"name": "c", "sat": {}}]},
+            r"variants\[1\].sat: unknown parameter \(did you mean set\?\)",
+        ),
+        ({"variants": [{"name": "b", "set": 3}]}, r"pos_weight.variants\[0\].set: .*got 3"),
+        ({"task": "onsets"}, r"pos_weight.task: 'onsets' is no task \(did you mean onset\?\)"),
         ({"seeds": []}, r"studies.pos_weight.seeds: is empty"),
         ({"reference": "pos_weight=9"}, r"studies.pos_weight.reference=pos_weight=9: is no var"),
         ({"grid": {"training.pos_weight": []}}, r"studies.pos_weight.grid.training.pos_weight: is"),
@@ -144,7 +151,7 @@ def test_what_makes_no_study_is_named_before_anything_runs(
     study: dict[str, Any], message: str, ingested: Path, run_pipeline: Run
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        run_pipeline("rank_curve", ingested, **tiny(**study))
+        run_pipeline("compare_pos_weight", ingested, **tiny(**study))
 
 
 @pytest.mark.parametrize(
