@@ -162,8 +162,14 @@ def test_what_makes_no_study_is_named_before_anything_runs(
             r"studies.pos_weight, variant pos_weight=1: onset.training.epoch: unknown parameter "
             r"\(did you mean epochs\?\)",
         ),
-        ({"modle.x": 3}, r"variant pos_weight=1: onset.modle: unknown parameter"),
-        ({"features": {"binz": 3}}, r"variant pos_weight=1: features.binz: unknown parameter"),
+        (
+            {"modle.x": 3},
+            r"variant pos_weight=1: onset.modle: unknown parameter \(did you mean model\?\)",
+        ),
+        ({"model.dense_unit": 3}, r"onset.model.dense_unit: .*\(did you mean dense_units\?\)"),
+        ({"features": {"binz": 3}}, r"features.binz: unknown parameter \(did you mean bins\?\)"),
+        ({"ranking.rul": 3}, r"ranking.rul: unknown parameter \(did you mean rule\?\)"),
+        ({"dropout": 0.1}, r"onset.dropout: unknown parameter \(did you mean model.dropout\?\)"),
         ({"training.epochs": -1}, r"onset.training.epochs: .*greater than 0.*got -1"),
         ({"name": "pitch"}, r"variant pos_weight=1: name: cannot be varied"),
     ],
@@ -174,6 +180,14 @@ def test_unknown_settings_are_named_before_anything_is_trained(
     with pytest.raises(ConfigError, match=message):
         run_pipeline("compare_pos_weight", ingested, **tiny(base=base))
     assert not list((ingested / "06_models" / "studies").rglob("step-*0003"))
+
+
+def test_a_misspelt_parameter_of_a_grid_is_answered_with_the_nearest(
+    ingested: Path, run_pipeline: Run
+) -> None:
+    study = {"grid": {"model.dropuot": [0.1, 0.2]}, "reference": None}
+    with pytest.raises(ConfigError, match=r"model.dropuot: .*\(did you mean dropout\?\)"):
+        run_pipeline("compare_context", ingested, studies={"context": study})
 
 
 def test_the_last_variant_is_checked_before_the_first_is_trained(
