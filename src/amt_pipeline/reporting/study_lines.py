@@ -145,7 +145,7 @@ def rate_range(lines: list[Line], *, is_log: bool) -> tuple[float, float]:
 
 
 def padded(low: float, high: float, least_span: float = 1e-12) -> tuple[float, float]:
-    """Return limits with `AXIS_MARGIN` beyond both ends; the span counts as `least_span` at least."""
+    """Return limits with `AXIS_MARGIN` beyond both ends; a lesser span counts as `least_span`."""
     margin = AXIS_MARGIN * max(high - low, least_span)
     return low - margin, high + margin
 
