@@ -20,7 +20,7 @@ from amt_pipeline.phonemes.predict import PredictionConfig
 from amt_pipeline.phonemes.scoring import ScoringConfig as PhonemeScoringConfig
 from amt_pipeline.phonemes.task_config import PhonemeTaskConfig
 from amt_pipeline.ranking.rank import RankingConfig
-from amt_pipeline.search.study import StudyConfig, VariantConfig
+from amt_pipeline.search.study import StudyConfig
 from amt_pipeline.transcription.ingest import IngestConfig
 from amt_pipeline.transcription.parameters import (
     MaestroConfig,
@@ -101,20 +101,17 @@ class Parameters(BaseModel):
 
 
 def check_parameters(values: Mapping[str, Any]) -> None:
-    """Check merged parameters.
+    """Check merged parameters, all but the studies.
 
     Raises:
         ConfigError: Names every parameter that is unknown, ill-typed or contradicts another.
     """
     try:
-        parameters = Parameters.model_validate(dict(values))
+        # A study at fault stops those runs only that need it: `pipelines.studies.check`.
+        own = {name: value for name, value in values.items() if name != "studies"}
+        parameters = Parameters.model_validate(own)
     except ValidationError as error:
         raise _named(error, "") from error
-    if parameters.studies:
-        from amt_pipeline.pipelines.studies.families import family_of
-    for study, config in parameters.studies.items():
-        family_of(config.task, study)
-        config.expand(study)
     name = choose_preset(parameters.preset, announce=False)
     if name not in parameters.presets:
         raise ConfigError(f"parameter preset={name}", "is not among presets", WHERE_TO_LOOK)
@@ -193,6 +190,5 @@ def _named(error: ValidationError, block: str) -> ConfigError:
     """Return one error that names every fault by the path a user types."""
     models = (
         *(Parameters, FrameTaskConfig, PhonemeTaskConfig, RankingConfig, TranscriptionConfig),
-        *(StudyConfig, VariantConfig),
     )
     return name_faults(error, block, models, WHERE_TO_LOOK)

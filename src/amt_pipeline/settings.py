@@ -7,6 +7,7 @@ from amt_pipeline.hooks import (
     RunSummaryHook,
     RunTrackingHook,
 )
+from amt_pipeline.pipelines.studies.check import StudiesCheckHook
 from amt_pipeline.run_lock import RunLockHook
 
 # Kedro reads the settings before any node imports torch.
@@ -15,6 +16,7 @@ yield_while_waiting()
 HOOKS = (
     ParametersCheckHook(),
     PredecessorHook(),
+    StudiesCheckHook(),
     RunLockHook(),
     RunSummaryHook(),
     RunTrackingHook(),

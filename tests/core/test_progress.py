@@ -4,6 +4,7 @@ import logging
 import os
 import pty
 import termios
+import threading
 from contextlib import suppress
 from types import SimpleNamespace
 
@@ -114,3 +115,33 @@ def test_workers_draw_no_bars_over_each_other(
         clock.now_s += 3
         progress.advance(2)
     assert lines.messages == ["Train: 2/2, 0.667 item/s, took 0:03"]
+
+
+def test_work_that_goes_on_says_so_before_anything_ends(
+    clock: Clock, lines: pytest.LogCaptureFixture
+) -> None:
+    progress = Progress("Study", 3, "training")
+    for _ in range(25):
+        clock.now_s += 1
+        progress.still("at work: a, seed 1")
+    assert lines.messages == [
+        "Study: 0/3 after 0:10, at work: a, seed 1",
+        "Study: 0/3 after 0:20, at work: a, seed 1",
+    ]
+
+
+def test_kept_alive_ends_with_its_block(
+    lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOG_EVERY_S", 0.0)
+    monkeypatch.setattr(module, "BEAT_S", 0.01)
+    asked = threading.Event()
+
+    def note() -> str:
+        asked.set()
+        return "x"
+
+    with pytest.raises(KeyError), module.kept_alive(Progress("Study", 1), note):
+        assert asked.wait(10)
+        raise KeyError
+    assert "progress" not in {thread.name for thread in threading.enumerate()}

@@ -133,6 +133,13 @@ def test_a_study_of_an_unknown_task_says_so_when_it_is_run(
     ("study", "message"),
     [
         ({"referense": "a"}, r"pos_weight.referense: unknown parameter \(did you mean reference\?"),
+        ({"refference": "a"}, r"^--params, parameter studies.pos_weight.refference: "),
+        (
+            {"variants": [{"name": "b"}, {"name": "c", "sat": {}}]},
+            r"variants\[1\].sat: unknown parameter \(did you mean set\?\)",
+        ),
+        ({"variants": [{"name": "b", "set": 3}]}, r"pos_weight.variants\[0\].set: .*got 3"),
+        ({"task": "onsets"}, r"pos_weight.task: 'onsets' is no task \(did you mean onset\?\)"),
         ({"seeds": []}, r"studies.pos_weight.seeds: is empty"),
         ({"reference": "pos_weight=9"}, r"studies.pos_weight.reference=pos_weight=9: is no var"),
         ({"grid": {"training.pos_weight": []}}, r"studies.pos_weight.grid.training.pos_weight: is"),
@@ -144,7 +151,7 @@ def test_what_makes_no_study_is_named_before_anything_runs(
     study: dict[str, Any], message: str, ingested: Path, run_pipeline: Run
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        run_pipeline("rank_curve", ingested, **tiny(**study))
+        run_pipeline("compare_pos_weight", ingested, **tiny(**study))
 
 
 @pytest.mark.parametrize(
@@ -155,8 +162,14 @@ def test_what_makes_no_study_is_named_before_anything_runs(
             r"studies.pos_weight, variant pos_weight=1: onset.training.epoch: unknown parameter "
             r"\(did you mean epochs\?\)",
         ),
-        ({"modle.x": 3}, r"variant pos_weight=1: onset.modle: unknown parameter"),
-        ({"features": {"binz": 3}}, r"variant pos_weight=1: features.binz: unknown parameter"),
+        (
+            {"modle.x": 3},
+            r"variant pos_weight=1: onset.modle: unknown parameter \(did you mean model\?\)",
+        ),
+        ({"model.dense_unit": 3}, r"onset.model.dense_unit: .*\(did you mean dense_units\?\)"),
+        ({"features": {"binz": 3}}, r"features.binz: unknown parameter \(did you mean bins\?\)"),
+        ({"ranking.rul": 3}, r"ranking.rul: unknown parameter \(did you mean rule\?\)"),
+        ({"dropout": 0.1}, r"onset.dropout: unknown parameter \(did you mean model.dropout\?\)"),
         ({"training.epochs": -1}, r"onset.training.epochs: .*greater than 0.*got -1"),
         ({"name": "pitch"}, r"variant pos_weight=1: name: cannot be varied"),
     ],
@@ -167,6 +180,14 @@ def test_unknown_settings_are_named_before_anything_is_trained(
     with pytest.raises(ConfigError, match=message):
         run_pipeline("compare_pos_weight", ingested, **tiny(base=base))
     assert not list((ingested / "06_models" / "studies").rglob("step-*0003"))
+
+
+def test_a_misspelt_parameter_of_a_grid_is_answered_with_the_nearest(
+    ingested: Path, run_pipeline: Run
+) -> None:
+    study = {"grid": {"model.dropuot": [0.1, 0.2]}, "reference": None}
+    with pytest.raises(ConfigError, match=r"model.dropuot: .*\(did you mean dropout\?\)"):
+        run_pipeline("compare_context", ingested, studies={"context": study})
 
 
 def test_the_last_variant_is_checked_before_the_first_is_trained(

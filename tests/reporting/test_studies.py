@@ -94,6 +94,52 @@ def test_the_axis_leaves_out_the_first_steps() -> None:
     assert high > 100 * (0.4 + 0.4 + 0.02)
 
 
+def fallen(last: float, epochs: int = 20) -> pd.DataFrame:
+    """Curves of which seed 2 of variant `a` ends low after it was high."""
+    table = curves()
+    table = table[table["epoch"] <= epochs]
+    is_last = (table["variant"] == "a") & (table["seed"] == 2) & (table["epoch"] == epochs)
+    table.loc[is_last & (table["quantity"] != "learning_rate"), "value"] = last
+    return table
+
+
+def test_what_a_training_ended_with_is_on_the_axis() -> None:
+    layout = learning_curve_figure(fallen(0.1), metric="f1").layout
+    for axis in (layout.yaxis, layout.yaxis2):
+        assert 0 < axis.range[0] < 9  # of 10 %, the low end of the band
+    image = learning_curve_image(fallen(0.1), metric="f1")
+    assert all(axes.get_ylim()[0] < 9 for axes in image.axes)
+
+
+@pytest.mark.parametrize("epochs", [4, 8, 12])
+def test_no_marker_is_cut_by_the_edge_of_the_axes(epochs: int) -> None:
+    table = curves()
+    # Early scores of every height, so that some lie at the edge.
+    for early in np.linspace(0.1, 0.5, 41):
+        table.loc[(table["epoch"] == 1) & (table["quantity"] == "validation"), "value"] = early
+        figure = learning_curve_image(table[table["epoch"] <= epochs], metric="f1")
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            low, high = axes.get_ylim()
+            marks = np.concatenate([np.asarray(line.get_ydata()) for line in axes.lines])
+            margin = 0.02 * (high - low)
+            assert not ((marks > low - margin) & (marks < low + margin)).any()
+            assert marks.max() < high - margin
+
+
+@pytest.mark.parametrize("highest", [2e-3, 1e-1])
+def test_the_highest_learning_rate_is_below_the_top(highest: float) -> None:
+    table = curves()
+    rates = table["quantity"] == "learning_rate"
+    table.loc[rates & (table["variant"] == "b"), "value"] = highest
+    axes = learning_rate_image(table[table["epoch"] <= 6]).axes[0]
+    (_, bottom), (_, top) = axes.transAxes.inverted().transform(
+        axes.transData.transform([(1, 1e-3), (1, highest)])
+    )
+    assert 0.03 < bottom < top < 0.97
+    assert (axes.get_yscale() == "log") == (highest > 1e-2)
+
+
 def test_one_seed_has_no_band_and_a_short_training_does_not_bend_the_mean() -> None:
     assert len(learning_curve_figure(curves(seeds=(1,)), metric="f1").data) == 4
     short = curves(("a",))

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from study_support import MARKER, DyingTask, make_jobs, outcome, run
 
+from amt_pipeline.core import progress
 from amt_pipeline.core.errors import StorageError, UserError
 from amt_pipeline.core.files import read_json, write_json
 from amt_pipeline.core.parallel import ParallelConfig
@@ -77,6 +78,33 @@ def test_worker_processes_give_the_same(task: str, store_folder: Path, tmp_path:
     assert [outcome(r) for r in apart] == [outcome(r) for r in inline]
     assert sorted(r.key for r in told) == sorted(r.key for r in apart)
     assert inline[0].metric == {"loud": "f1", "loudest": "accuracy"}[task]
+
+
+def test_a_study_says_what_it_is_about_to_train_and_what_is_at_work(
+    store_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "BEAT_S", 0.02)
+    caplog.set_level(logging.INFO)
+    # One that is left, and one worker, train in this process, where they show their own progress.
+    first = study(grid={"model.hidden": [2]}, seeds=[2])
+    run(make_jobs(first, store_folder, tmp_path / "alone"), workers=2)
+    run(make_jobs(study(grid={"model.hidden": [2]}), store_folder, tmp_path))
+    said = "tiny: variants x seeds: 1 x 2; finished before: 0 of 2; to be trained now: 2"
+    assert said in caplog.messages
+    assert not [line for line in caplog.messages if "at work" in line]
+    caplog.clear()
+    run(make_jobs(study(), store_folder, tmp_path), workers=2)
+    said = "variants x seeds: 2 x 2; finished before: 2 of 4; to be trained now: 2 in 2 worker"
+    assert said in caplog.text
+    beats = [line for line in caplog.messages if "at work" in line]
+    assert "tiny: 0/2 after 0:00, at work: hidden=8, seed 1; hidden=8, seed 2" in beats
+    caplog.clear()
+    run(make_jobs(study(), store_folder, tmp_path), workers=2)
+    assert "finished before: 4 of 4; to be trained now: 0" in caplog.messages[-1]
 
 
 def test_finished_trainings_are_not_done_again(

@@ -83,7 +83,8 @@ def test_variants_are_laid_over_the_base() -> None:
         ({"variants": [{"name": " "}]}, r"studies.mine.variants\[0\].name: is empty"),
         (
             {"grid": {"model.a": [1, 2]}, "reference": "a=3"},
-            r"studies.mine.reference=a=3: is no variant. Use one of a=1, a=2",
+            r"studies.mine.reference=a=3: is no variant \(did you mean a=[12]\?\). "
+            "Use one of a=1, a=2",
         ),
         ({"grid": {"model.a": [1]}, "seeds": []}, r"studies.mine.seeds: is empty"),
         ({"grid": {"model.a": [1]}, "seeds": [1, 2, 1]}, r"the seed 1: occurs twice"),

@@ -212,21 +212,6 @@ WRONG: dict[str, tuple[str, Any, str]] = {
     "no cluster": ("parallel.scheduler", "tcp://h:1", "parallel: .*backend=dask only"),
     "demo": ("maestro.demo.pieces", 2, "parameter maestro.demo.pieces: "),
     "ingest": ("ingest.max_bad_fraction", 2, "parameter ingest.max_bad_fraction: "),
-    "study's task": (
-        "studies.mine",
-        {"task": "onsets", "grid": {"training.epochs": [1]}},
-        r"studies.mine.task: 'onsets' is no task \(did you mean onset\?\)",
-    ),
-    "study's variant": (
-        "studies.mine",
-        {"task": "onset", "variants": [{"name": "a"}, {"name": "b", "set": 3}]},
-        r"parameter studies.mine.variants\[1\].set: .*got 3",
-    ),
-    "study's variants": (
-        "studies.mine",
-        {"task": "onset", "variants": [{"name": "a", "sets": {}}]},
-        r"parameter studies.mine.variants\[0\].sets: unknown parameter \(did you mean set\?\)",
-    ),
     "preset": ("preset", "gpu", "parameter preset: .*'auto', 'cpu' or 'reference'"),
     "preset's value": ("presets.cpu.onset.training.epochs", 0, "onset.training.epochs: .*got 0"),
 }

@@ -57,10 +57,20 @@ def _steps(loc: Iterable[int | str], unknown: bool) -> list[str]:
 
 
 def _similar(unknown: str, known: Iterable[type[BaseModel]]) -> str:
-    """Return the known field that an unknown one is nearest to, as a question."""
-    names, models = set[str](), list(known)
-    for model in models:
-        names.update(model.model_fields)
-        kinds = [field.annotation for field in model.model_fields.values()]
-        models += [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    return did_you_mean(unknown, names)
+    """Return the known field that an unknown one is nearest to, as a question.
+
+    One of the very name, in another block, is asked for by its whole path.
+    """
+    paths: dict[str, str] = {}
+    models = [(model, "") for model in known]
+    for model, prefix in models:
+        for name, field in model.model_fields.items():
+            path = f"{prefix}{name}"
+            paths.setdefault(name, path)
+            kind = field.annotation
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                # Not typed by a user: see `name_faults`.
+                models.append((kind, "" if path == "task" else f"{path}."))
+    return (
+        f" (did you mean {paths[unknown]}?)" if unknown in paths else did_you_mean(unknown, paths)
+    )

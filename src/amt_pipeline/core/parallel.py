@@ -15,6 +15,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from amt_pipeline.core.errors import StorageError, UserError
-from amt_pipeline.core.progress import WORKERS_VARIABLE, Progress
+from amt_pipeline.core.progress import WORKERS_VARIABLE, Progress, kept_alive
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -69,6 +70,9 @@ class ParallelConfig(BaseModel):
         return self if self.backend == "dask" else self.model_copy(update={"workers": 1})
 
 
+MOST_NAMES = 4
+"""Of items that a progress line says are worked on."""
+
 LOCAL = ParallelConfig()
 """One process per processor of this machine."""
 
@@ -101,6 +105,7 @@ def map_items(
     parallel: ParallelConfig = LOCAL,
     shared: Sequence[Path] = (),
     sources: Sequence[Path] = (),
+    name: Callable[[Item], str] | None = None,
 ) -> Generator[tuple[Item, Result | Failure], None, None]:
     """Yield `(item, result or Failure)` for every item, in the order they finish.
 
@@ -114,19 +119,26 @@ def map_items(
         shared: Folders of the data root that the function reads or writes; every worker of a
             cluster has to see these very folders, not others of the same name.
         sources: Folders that it only reads (a corpus); every worker has to see them too.
+        name: What an item is called. For items that take minutes: the progress line then comes also
+            while none ends, and says which are worked on. Inline items show their own progress.
 
     Raises:
         StorageError: The disk refused; no further item could succeed.
         UserError: The system killed a worker process, or the cluster cannot be used.
     """
     jobs = list(enumerate(items))
-    with Progress(label, len(items), unit) as progress:
+    left = dict(jobs)
+    with Progress(label, len(items), unit) as progress, ExitStack() as stack:
+        # A single item is worked on inline, whatever the number of workers.
+        if name is not None and (parallel.backend == "dask" or _count(parallel, jobs) > 1):
+            stack.enter_context(kept_alive(progress, partial(_at_work, left, parallel, name)))
         folders = tuple(shared), tuple(sources)
         outcomes = _outcomes(partial(_run_one, function), jobs, parallel, label, folders)
         try:
             for position, outcome in outcomes:
                 if isinstance(outcome, Failure) and isinstance(outcome.error, StorageError):
                     raise outcome.error
+                left.pop(position)
                 progress.advance()
                 yield items[position], outcome
         finally:
@@ -134,6 +146,19 @@ def map_items(
                 # Whoever takes no more outcomes knows that the other items are given up.
                 warnings.simplefilter("ignore")
                 outcomes.close()
+
+
+def _count(parallel: ParallelConfig, jobs: Sequence[Any]) -> int:
+    return min(worker_count(parallel.workers), len(jobs))
+
+
+def _at_work(left: dict[int, Item], parallel: ParallelConfig, name: Callable[[Item], str]) -> str:
+    """Return the names of the items that workers have now: they take them in order."""
+    if parallel.scheduler is not None:  # how many workers it has, and for whom, is its matter
+        return "on the cluster"
+    names = [name(item) for item in list(left.values())[: worker_count(parallel.workers)]]
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"at work: {'; '.join(names[:MOST_NAMES])}{more}"
 
 
 ORPHAN_CHECK_S = 0.2
@@ -152,7 +177,7 @@ def _outcomes(
 ) -> Outcomes[Result]:
     if not jobs:
         return
-    count = min(worker_count(parallel.workers), len(jobs))
+    count = _count(parallel, jobs)
     if parallel.backend == "dask":
         from amt_pipeline.core.dask_backend import run_on_cluster
 

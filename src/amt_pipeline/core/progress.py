@@ -11,7 +11,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
@@ -20,6 +23,9 @@ from amt_pipeline.core.closing import Closing
 logger = logging.getLogger(__name__)
 
 LOG_EVERY_S = 10.0
+
+BEAT_S = 1.0
+"""How often a bar is drawn anew while nothing ends."""
 
 WORKERS_VARIABLE = "AMT_WORKERS"
 """Set in worker processes, and so in theirs: how many of them this machine has at once."""
@@ -63,6 +69,16 @@ class Progress(Closing):
         elif time.monotonic() - self._logged_s >= LOG_EVERY_S and self.done < self.total:
             self._log()
 
+    def still(self, note: str) -> None:
+        """Show that work goes on though no unit has ended; `note` says on what."""
+        now_s = time.monotonic()
+        if self._bar is not None:
+            self._bar.set_postfix_str(note)
+        elif now_s - self._logged_s >= LOG_EVERY_S and self.done < self.total:
+            self._logged_s = now_s
+            elapsed = _clock(now_s - self._started_s)
+            logger.info("%s: %d/%d after %s, %s", self.label, self.done, self.total, elapsed, note)
+
     def close(self) -> None:
         """End the line; work of over two seconds leaves a last line with the whole time."""
         if self._bar is not None:
@@ -89,6 +105,29 @@ class Progress(Closing):
             when,
             tail,
         )
+
+
+@contextmanager
+def kept_alive(progress: Progress, note: Callable[[], str]) -> Iterator[None]:
+    """Have `progress` show while the block runs that work goes on, also before its first unit ends.
+
+    Args:
+        progress: Of work that other processes do.
+        note: Says what is being worked on; called in another thread.
+    """
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(BEAT_S):
+            progress.still(note())
+
+    thread = threading.Thread(target=beat, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _clock(seconds: float) -> str:

@@ -14,6 +14,7 @@ from amt_pipeline.reporting.study_lines import (
     Line,
     legend_columns,
     lines_of,
+    rate_range,
     score_range,
 )
 from amt_pipeline.reporting.training_curves import DASHES, log_axis
@@ -110,10 +111,11 @@ def learning_rate_image(curves: pd.DataFrame, *, title: str = "") -> Figure:
     axes = figure.add_subplot()
     for line in lines:
         _plot_line(axes, line, factor=1)
-    if _spans_decades(curves):
+    is_log = _spans_decades(curves)
+    axes.set_ylim(*rate_range(lines, is_log=is_log))
+    if is_log:
         log_axis(axes)
     else:
-        axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter("{x:g}")
     style.style_axes(axes, x="epoch", y="learning rate")
     style.legend_above(axes, title=title, columns=columns)
@@ -144,7 +146,7 @@ def _add_line(figure: Any, line: Line, *, factor: float, legend: bool, row: int 
         name=escape(style.shorten(line.name, NAME_CHARS)),
         legendgroup=line.name,
         showlegend=legend,
-        mode="lines+markers" if len(line.rows) <= 12 else "lines",
+        mode="lines+markers" if line.has_markers else "lines",
         marker={"size": 5},
         line={"color": line.colour, "dash": DASHES[line.dash][0], "width": 2},
         hovertemplate=f"%{{y:.4~g}} {escape(line.name)}, epoch %{{x:.3~g}}<extra></extra>",
@@ -165,7 +167,7 @@ def _plot_line(axes: Axes, line: Line, *, factor: float) -> None:
         color=line.colour,
         linestyle=DASHES[line.dash][1],
         linewidth=1.4,
-        marker="o" if len(rows) <= 12 else None,
+        marker="o" if line.has_markers else None,
         markersize=3,
         label=style.shorten(line.name, NAME_CHARS),
     )

@@ -19,9 +19,14 @@ NAME_CHARS = 34
 MOST_POINTS = 80
 """Of a training curve; one of more points is averaged over neighbours."""
 
+MOST_MARKERS = 12
+
 SHOWN_FROM = 0.8
-"""The axis begins at this share of the lowest of the variants' best scores; before, curves run off
-it: the first steps of a training would flatten what the figure is for."""
+"""The axis begins at this share of the lowest of the variants' best scores, or at the lowest that a
+training ended with; before, curves run off it: first steps would flatten what the figure is for."""
+
+AXIS_MARGIN = 0.05
+"""Of the span of an axis, beyond what is shown: markers and bands at its ends stay whole."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,11 @@ class Line:
     def has_band(self) -> bool:
         """Whether there is more than one seed."""
         return bool((self.rows["n"] > 1).any())
+
+    @property
+    def has_markers(self) -> bool:
+        """Whether its points are few enough to be drawn one by one."""
+        return len(self.rows) <= MOST_MARKERS
 
 
 def lines_of(curves: pd.DataFrame, *quantities: str) -> dict[str, list[Line]]:
@@ -109,12 +119,35 @@ def _joined(names: list[str], of: list[str]) -> str:
 
 
 def score_range(lines: list[Line]) -> tuple[float, float]:
-    """Return the limits of an axis of scores in percent."""
+    """Return the limits of an axis of scores in percent.
+
+    Early steps may lie outside; what any seed ended with never does, and no marker is cut in half.
+    """
     low = 100 * SHOWN_FROM * min(float(line.rows["mean"].max()) for line in lines)
     low = max(low, 100 * min(float(line.rows["min"].min()) for line in lines))
+    low = min(low, 100 * min(float(line.rows["min"].iloc[-1]) for line in lines))
     high = 100 * max(float(line.rows["max"].max()) for line in lines)
-    span = max(high - low, 1.0)
-    return low - 0.05 * span, high + 0.05 * span
+    marks = np.sort([100 * y for line in lines if line.has_markers for y in line.rows["mean"]])
+    for mark in marks[::-1]:
+        if low - 2 * AXIS_MARGIN * max(high - low, 1.0) <= mark < low:
+            low = float(mark)
+    return padded(low, high, least_span=1.0)
+
+
+def rate_range(lines: list[Line], *, is_log: bool) -> tuple[float, float]:
+    """Return the limits of an axis of learning rates: from zero, or on a logarithmic scale."""
+    high = max(float(line.rows["max"].max()) for line in lines)
+    if not is_log:
+        return 0.0, padded(0.0, high)[1]
+    low = min(float(line.rows["min"].min()) for line in lines)
+    bottom, top = padded(np.log10(low), np.log10(high))
+    return float(10**bottom), float(10**top)
+
+
+def padded(low: float, high: float, least_span: float = 1e-12) -> tuple[float, float]:
+    """Return limits with `AXIS_MARGIN` beyond both ends; a lesser span counts as `least_span`."""
+    margin = AXIS_MARGIN * max(high - low, least_span)
+    return low - margin, high + margin
 
 
 def legend_columns(lines: list[Line]) -> int:

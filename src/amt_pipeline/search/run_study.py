@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from amt_pipeline.core.errors import UserError
-from amt_pipeline.core.parallel import LOCAL, Failure, ParallelConfig, map_items
+from amt_pipeline.core.parallel import LOCAL, Failure, ParallelConfig, map_items, worker_count
 from amt_pipeline.search.run_variant import run_variant
 from amt_pipeline.search.variant import VariantJob, VariantResult, read_result
 from amt_pipeline.training.device import resolve_device
@@ -65,13 +65,13 @@ def run_study(
             for job in same:
                 take(job, _as(known, job))
     waiting = [same[0] for same in by_key.values() if same[0].folder not in results]
-    if results:
-        logger.info("%s: %d of %d were finished before", label, len(results), len(jobs))
     if any(resolve_device(job.device).type == "cuda" for job in waiting):
         parallel = parallel.inline()
+    _announce(label, jobs, len(results), len(waiting), parallel)
     outcomes = map_items(
-        run_variant, waiting, label=label, unit="training", parallel=parallel, shared=shared
-    )
+        run_variant, waiting, label=label, unit="training", parallel=parallel, shared=shared,
+        name=lambda job: f"{job.name}, seed {job.seed}",
+    )  # fmt: skip
     for job, outcome in outcomes:
         result = _failed(job, outcome.error) if isinstance(outcome, Failure) else outcome
         if result.status == "diverged":
@@ -79,6 +79,22 @@ def run_study(
         for same_job in by_key[job.key]:
             take(same_job, _as(result, same_job))
     return [results[job.folder] for job in jobs]
+
+
+def _announce(
+    label: str, jobs: Sequence[VariantJob], n_known: int, n_waiting: int, parallel: ParallelConfig
+) -> None:
+    """Say how much there is to train, and where, before minutes may pass without a result."""
+    variants, seeds = len({job.name for job in jobs}), len({job.seed for job in jobs})
+    count = min(worker_count(parallel.workers), n_waiting)
+    if parallel.scheduler is not None:
+        where = " on the cluster"
+    else:
+        where = f" in {count} worker processes" if count > 1 else ""
+    logger.info(
+        "%s: variants x seeds: %d x %d; finished before: %d of %d; to be trained now: %d%s",
+        label, variants, seeds, n_known, len(jobs), n_waiting, where if n_waiting else "",
+    )  # fmt: skip
 
 
 def _warn_of_equal(groups: Iterable[Sequence[VariantJob]], label: str) -> None:

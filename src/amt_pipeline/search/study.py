@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from amt_pipeline.core.config_errors import did_you_mean
 from amt_pipeline.core.errors import ConfigError
 
 SEED = "training.seed"
@@ -82,7 +83,8 @@ class StudyConfig(BaseModel):
         names = [variant for variant, _ in chosen]
         if self.reference is not None and self.reference not in names:
             known = f"Use one of {', '.join(names)}"
-            raise ConfigError(f"{where}.reference={self.reference}", "is no variant", known)
+            problem = f"is no variant{did_you_mean(self.reference, names)}"
+            raise ConfigError(f"{where}.reference={self.reference}", problem, known)
         for variant, settings in [("base", base), *chosen]:
             if SEED in settings:
                 problem = f"sets {SEED}, which the study's seeds are for"

@@ -18,7 +18,7 @@ def configured_studies(start: Path | None = None) -> dict[str, str]:
     """Return the task of every study in the parameter files, by study.
 
     Kedro does not say which environment pipelines are registered for, so those of all environments
-    are returned. Nothing is checked here (`parameters` does): what has no name to be registered by
+    are returned. Nothing is checked here (`check` does): what has no name to be registered by
     is left out. Every command pays for this, so only files with studies are parsed, and not by
     Kedro's loader, which takes 0.1 s: names and tasks need no interpolation.
 
@@ -35,7 +35,9 @@ def configured_studies(start: Path | None = None) -> dict[str, str]:
     if project is None:
         return {}
     found: dict[str, str] = {}
-    for studies in _blocks(project / str(settings.CONF_SOURCE)):
+    for _, studies in study_blocks(project / str(settings.CONF_SOURCE)):
+        if not isinstance(studies, Mapping):
+            continue
         for name, study in studies.items():
             if isinstance(name, str) and NAME.fullmatch(name):
                 # An environment may change a study of `base` without naming its task again.
@@ -44,8 +46,8 @@ def configured_studies(start: Path | None = None) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _blocks(conf: Path) -> Iterator[Mapping[Any, Any]]:
-    """Yield the parameter `studies` of every file that has it, `base` first."""
+def study_blocks(conf: Path) -> Iterator[tuple[Path, Any]]:
+    """Yield every parameter file below `conf` that has `studies`, and their value, `base` first."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -61,5 +63,5 @@ def _blocks(conf: Path) -> Iterator[Mapping[Any, Any]]:
             # Whoever runs a pipeline is told by Kedro.
             logger.debug("%s: %s", path, error)
             continue
-        if isinstance(values, Mapping) and isinstance(values.get("studies"), Mapping):
-            yield values["studies"]
+        if isinstance(values, Mapping) and "studies" in values:
+            yield path, values["studies"]

@@ -15,6 +15,8 @@ from amt_pipeline.core.errors import ConfigError
 from amt_pipeline.pipelines.tasks import PHONEMES, TASKS, inputs_of
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from amt_pipeline.ranking.rank import RankingConfig
     from amt_pipeline.training.task import Task
 
@@ -76,6 +78,21 @@ FAMILIES: dict[str, Family] = {
     for task in TASKS
 }
 """By name of the task, as a study's `task` has it."""
+
+
+def settings_model(task: str) -> type[BaseModel]:
+    """Return the model of a task's complete settings, whose names a misspelt one is compared with.
+
+    Args:
+        task: One of `FAMILIES`.
+    """
+    if TASKS.get(task) is PHONEMES:
+        from amt_pipeline.phonemes.parameters import ResolvedPhonemeTask
+
+        return ResolvedPhonemeTask
+    from amt_pipeline.transcription.parameters import ResolvedTask
+
+    return ResolvedTask
 
 
 def family_of(task: str, study: str) -> Family:

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from amt_pipeline.pipelines.studies.check import check_study
 from amt_pipeline.pipelines.studies.variants import (
     comparison_of,
     open_jobs,
@@ -38,13 +39,13 @@ def run_study(
     The folder's name is that of the study.
 
     Raises:
-        ConfigError: A variant has settings that cannot be; nothing was trained.
+        ConfigError: The study or a variant of it cannot be; nothing was trained.
     """
     from amt_pipeline.core.parallel import ParallelConfig
     from amt_pipeline.search.run_study import run_study as train_all
-    from amt_pipeline.search.study import StudyConfig
 
-    name, config = study_folder.name, StudyConfig.model_validate(study)
+    name = study_folder.name
+    config = check_study(name, study)
     jobs, reference = open_jobs(name, config, study_folder, inputs)
     results = train_all(
         jobs,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amt_pipeline.core.errors import ConfigError
-from amt_pipeline.pipelines.studies.families import Family, OpenVariant, family_of
+from amt_pipeline.pipelines.studies.families import Family, OpenVariant, family_of, settings_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,13 +58,12 @@ def _open(
     from pydantic import ValidationError
 
     from amt_pipeline.core.config_errors import name_faults
-    from amt_pipeline.training.config import TrainingConfig
 
     try:
         try:
             return family.open(inputs, variant.overrides, reference.overrides)
         except ValidationError as error:
-            raise name_faults(error, task, [TrainingConfig]) from error
+            raise name_faults(error, task, [settings_model(task)]) from error
     except ConfigError as error:
         place = error.where.removeprefix("parameter ")
         where = f"parameter studies.{study}, variant {variant.name}: {place}"
