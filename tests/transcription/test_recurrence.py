@@ -50,7 +50,7 @@ def test_steps_say_what_a_whole_lstm_says(kind: str, units: int, special: list[i
     if len(special) == hidden.length:
         hidden.rows, hidden.common = hidden.rows[:0], hidden.common[:0]
     with torch.inference_mode():
-        found = RecurrentHead(network).logits(hidden)
+        found = RecurrentHead(network, 7).logits(hidden)
         wanted = network.read(hidden.stacked())
     assert found.shape == wanted.shape
     torch.testing.assert_close(found, wanted, rtol=0, atol=ROUNDING * 10)
@@ -74,7 +74,7 @@ def test_wanted_frames_have_the_same_bits_when_others_are_left_out(
     whole_tiles = np.zeros((48, 7), bool)
     whole_tiles[: len(wanted)] = wanted
     hidden = shared_windows(48, 7, special)
-    head = RecurrentHead(network_of("pitch_conv", 20))
+    head = RecurrentHead(network_of("pitch_conv", 20), 7)
     with torch.inference_mode():
         everywhere = head.logits(hidden).numpy()
         some = head.logits(hidden, whole_tiles).numpy()
@@ -89,7 +89,10 @@ def test_windows_that_share_nothing() -> None:
     torch.testing.assert_close(hidden.stacked(), values, rtol=0, atol=0)
     with torch.inference_mode():
         torch.testing.assert_close(
-            RecurrentHead(network).logits(hidden), network.read(values), rtol=0, atol=ROUNDING * 10
+            RecurrentHead(network, 7).logits(hidden),
+            network.read(values),
+            rtol=0,
+            atol=ROUNDING * 10,
         )
 
 
@@ -99,6 +102,20 @@ def test_nothing_wanted(special: list[int]) -> None:
     if special:
         hidden.rows, hidden.common = hidden.rows[:0], hidden.common[:0]
     with torch.inference_mode():
-        logits = RecurrentHead(network_of("pitch_conv", 4)).logits(hidden, np.zeros((16, 7), bool))
+        logits = RecurrentHead(network_of("pitch_conv", 4), 7).logits(
+            hidden, np.zeros((16, 7), bool)
+        )
     assert logits.shape == (16, 7, 88)
     assert not logits.any()
+
+
+def test_long_windows_are_read_whole_in_whole_batches() -> None:
+    network = network_of("pitch_conv", 4)
+    head = RecurrentHead(network, 101)
+    assert not head.in_steps
+    assert head.filled(3, 80) == 80
+    assert RecurrentHead(network_of("pitch_conv", 4), 7).filled(3, 80) == 64
+    values = torch.rand(4, 7, 24)
+    with torch.inference_mode():
+        found = head.logits(WindowMaps.of_windows(values), np.zeros((4, 7), bool))
+        assert torch.equal(found, network.read(values))

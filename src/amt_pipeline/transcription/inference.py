@@ -44,6 +44,8 @@ cache: of 16 to 128 windows, 64 are about the fastest."""
 SHARED_BATCH_FRAMES = 1600
 """Input frames that the windows of a batch reach over where they follow each other; likewise, of 32
 to 256 windows, 192 are."""
+LONG_WINDOWS_FRAMES = 640
+"""The same for windows that are read whole."""
 STRETCH_FRAMES = 384
 """Labelled frames per stretch of a network without recurrence: half as many compute more context
 twice (1.3 times as slow at 192), twice as many gain nothing."""
@@ -166,7 +168,7 @@ class WindowEvaluator:
         self._head: RecurrentHead | None = None
         if isinstance(network, RecurrentNetwork):
             network.dense = steady.SteadyLinear(network.dense.weight, network.dense.bias)
-            self._head = RecurrentHead(network)
+            self._head = RecurrentHead(network, setting.config.model.label_frames)
         self._setting = setting
         label_frames = setting.config.model.label_frames
         self.length = max(STRETCH_FRAMES, label_frames) if in_stretches else label_frames
@@ -182,7 +184,7 @@ class WindowEvaluator:
     ) -> npt.NDArray[np.float32]:
         """Return the outputs of windows."""
         size = self.length + 2 * self._context
-        filled = _fill(len(starts), self.batch)
+        filled = self.batch if self._head is None else self._head.filled(len(starts), self.batch)
         windows = np.zeros((filled, size, *frames.shape[1:]), frames.dtype)
         for window, start in zip(windows, starts.tolist(), strict=False):
             copy_frames(frames, start - self._context, window)
@@ -209,16 +211,17 @@ class SharedEvaluator:
         self.stride, self.free_stride = default_stride(self.length), True
         self._context = network.context_frames
         size = self.length + 2 * self._context
-        self.batch = _batch((SHARED_BATCH_FRAMES - size) // max(self.stride, 8))
         self.n_outputs = _outputs_of(setting)
         self._trunk = SharedTrunk(network, size)
-        self._head = RecurrentHead(network)
+        self._head = RecurrentHead(network, self.length)
+        frames = SHARED_BATCH_FRAMES if self._head.in_steps else LONG_WINDOWS_FRAMES
+        self.batch = _batch((frames - size) // max(self.stride, 8))
 
     def probabilities(
         self, frames: Frames, starts: Starts, peak: Tensor, wanted: Mask | None = None
     ) -> npt.NDArray[np.float32]:
         """Return the outputs of windows."""
-        filled = _fill(len(starts), self.batch)
+        filled = self._head.filled(len(starts), self.batch)
         first = np.pad(starts - self._context, (0, filled - len(starts)), mode="edge")
 
         def scaled_rows(rows: npt.NDArray[np.int64]) -> Tensor:
@@ -235,11 +238,6 @@ class SharedEvaluator:
 def _batch(count: int) -> int:
     """Return about so many windows, at least one; in whole tiles where there are that many."""
     return count // steady.TILE * steady.TILE if count >= steady.TILE else max(1, count)
-
-
-def _fill(count: int, batch: int) -> int:
-    """Return the windows that are computed for so many, at most a batch."""
-    return min(batch, steady.filled(count))
 
 
 def _filled_mask(wanted: Mask | None, count: int) -> Mask | None:

@@ -14,7 +14,7 @@ along.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ from amt_pipeline.transcription.models import RecurrentNetwork
 from amt_pipeline.transcription.window_maps import Rows, WindowMaps
 
 Mask = npt.NDArray[np.bool_]
+LONGEST_IN_STEPS = 15
+"""Labelled frames; the published windows have up to so many."""
 N_GATES = 4
 SIGMOIDS_FIRST = (0, 1, 3, 2)
 """Input, forget, output and cell gate in torch's weights: three neighbours have a sigmoid."""
@@ -35,16 +37,25 @@ SIGMOIDS_FIRST = (0, 1, 3, 2)
 class RecurrentHead:
     """The BiLSTM and the output layer of a network, over windows.
 
+    Long windows are read whole by the network's own LSTM: there is little to leave out, few windows
+    go along, and one fused kernel is sooner done than single steps. So it is on CUDA, too.
+
     Args:
-        network: On its device, in the precision that is computed in. On CUDA its own LSTM reads
-            whole windows: one fused kernel is sooner done than the launches of single steps.
+        network: On its device, in the precision that is computed in. It is changed.
+        length: Labelled frames per window.
     """
 
-    def __init__(self, network: RecurrentNetwork) -> None:
+    def __init__(self, network: RecurrentNetwork, length: int) -> None:
         self._network = network
-        if not network.output.weight.is_cuda:
-            self._output = steady.SteadyLinear(network.output.weight, network.output.bias)
+        network.output = steady.SteadyLinear(network.output.weight, network.output.bias)
+        self.in_steps = length <= LONGEST_IN_STEPS and not network.output.weight.is_cuda
+        if self.in_steps:
             self._directions = [_Direction.of(network.recurrent, backward=b) for b in (False, True)]
+
+    def filled(self, count: int, batch: int) -> int:
+        """Return the windows that have to be computed for so many, at most a batch."""
+        # A fused LSTM chooses among kernels by their number.
+        return min(batch, steady.filled(count)) if self.in_steps else batch
 
     def logits(self, hidden: WindowMaps, wanted: Mask | None = None) -> Tensor:
         """Return [windows, label frames, outputs], without the last axis for a single output.
@@ -53,14 +64,15 @@ class RecurrentHead:
             hidden: What the dense layer says, [n, units].
             wanted: [windows, label frames]; logits of others are anything finite. None is all.
         """
-        if hidden.common.is_cuda:
+        if not self.in_steps:
             return self._network.read(hidden.stacked())
         if wanted is None:
             wanted = np.ones((len(hidden.starts), hidden.length), bool)
-        logits: Tensor = hidden.common.new_zeros(wanted.size, self._output.units)
+        output = cast("steady.SteadyLinear", self._network.output)
+        logits: Tensor = hidden.common.new_zeros(wanted.size, output.units)
         if wanted.any():
             states = [direction.states(hidden, wanted) for direction in self._directions]
-            found = self._output(torch.cat(states, dim=1))
+            found = output(torch.cat(states, dim=1))
             logits[torch.from_numpy(np.flatnonzero(wanted))] = found
         return logits.reshape(*wanted.shape, -1).squeeze(2)
 
