@@ -62,39 +62,42 @@ def main() -> int:
             print(f"{name} FAILED: {error}", file=sys.stderr)
             failed.append(name)
             continue
-        results[name] = [_kind(result) | result.record() for result in found]
-        print(_table(results[name], before.get("benchmarks", {}).get(name, [])))
+        former = {row["name"]: row for row in before.get("benchmarks", {}).get(name, [])}
+        results[name] = [_record(result, former.get(result.name)) for result in found]
+        print(_table(results[name]))
         print(f"({time.monotonic() - began_s:.0f} s)\n", flush=True)
     if not options.quick:
-        _write({"machine": _machine(), "benchmarks": results}, before)
+        _write({"machine": _machine(), "benchmarks": results})
     return 1 if failed else 0
 
 
-def _kind(result: Claim | Figure) -> dict[str, str]:
-    return {"kind": "claim" if isinstance(result, Claim) else "figure"}
+def _record(result: Claim | Figure, former: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a row; it carries the former run's value, so that it keeps it when others are run."""
+    is_claim = isinstance(result, Claim)
+    before = (former or {}).get("ratio" if is_claim else "value")
+    return {"kind": "claim" if is_claim else "figure", **result.record(), "before": before}
 
 
-def _table(rows: list[dict[str, Any]], before: list[dict[str, Any]]) -> str:
+def _table(rows: list[dict[str, Any]]) -> str:
     """Return claims and figures as Markdown, with the former run's value beside each."""
-    former = {row["name"]: row for row in before}
     claims = [row for row in rows if row["kind"] == "claim"]
     figures = [row for row in rows if row["kind"] == "figure"]
     lines: list[str] = []
     if claims:
         lines += ["| Claim | Ratio (spread) | Run before | Target | Ours | Compared with |"]
         lines += ["| --- | --- | --- | --- | --- | --- |"]
-        lines += [_claim_row(row, former.get(row["name"])) for row in claims]
+        lines += [_claim_row(row) for row in claims]
     if figures:
         lines += ["", "| Figure | Value | Run before | Note |", "| --- | --- | --- | --- |"]
-        lines += [_figure_row(row, former.get(row["name"])) for row in figures]
+        lines += [_figure_row(row) for row in figures]
     return "\n".join(lines).strip()
 
 
-def _claim_row(row: dict[str, Any], former: dict[str, Any] | None) -> str:
+def _claim_row(row: dict[str, Any]) -> str:
     ratios = row["ratios"]
     spread = f"{row['ratio']:.3g} ({min(ratios):.3g} to {max(ratios):.3g})"
     aim = "" if row["target"] is None else f"{row['target']:g}"
-    then = f"{former['ratio']:.3g}" if former and "ratio" in former else ""
+    then = "" if row.get("before") is None else f"{row['before']:.3g}"
     note = f". {row['note']}" if row["note"] else ""
     return (
         f"| {row['name']}{note} | {spread} | {then} | {aim} | "
@@ -108,12 +111,12 @@ def _side(row: dict[str, Any], side: str) -> str:
     return f"{row[side]}: {row[f'{side}_rate']:.4g} {row['unit']} per {row['clock']} s{memory}"
 
 
-def _figure_row(row: dict[str, Any], former: dict[str, Any] | None) -> str:
-    then = f"{former['value']:.4g}" if former and "value" in former else ""
+def _figure_row(row: dict[str, Any]) -> str:
+    then = "" if row.get("before") is None else f"{row['before']:.4g}"
     return f"| {row['name']} | {row['value']:.4g} {row['unit']} | {then} | {row['note']} |"
 
 
-def _write(results: dict[str, Any], before: dict[str, Any]) -> None:
+def _write(results: dict[str, Any]) -> None:
     (FOLDER / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     parts = [
         "# Benchmark results",
@@ -125,7 +128,7 @@ def _write(results: dict[str, Any], before: dict[str, Any]) -> None:
     ]
     for name in BENCHMARKS:
         if rows := results["benchmarks"].get(name):
-            parts += [f"## {name}", _table(rows, before.get("benchmarks", {}).get(name, []))]
+            parts += [f"## {name}", _table(rows)]
     (FOLDER / "results.md").write_text("\n\n".join(parts) + "\n")
 
 
