@@ -30,7 +30,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from amt_pipeline.store.windows import copy_frames
 from amt_pipeline.transcription import steady
-from amt_pipeline.transcription.models import FrameNetwork, RecurrentNetwork
+from amt_pipeline.transcription.models import (
+    LONGEST_PUBLISHED_WINDOW,
+    FrameNetwork,
+    RecurrentNetwork,
+)
 from amt_pipeline.transcription.recurrence import Mask, RecurrentHead
 from amt_pipeline.transcription.shared_maps import SharedTrunk
 from amt_pipeline.transcription.window_maps import WindowMaps
@@ -49,7 +53,6 @@ LONG_WINDOWS_FRAMES = 640
 STRETCH_FRAMES = 384
 """Labelled frames per stretch of a network without recurrence: half as many compute more context
 twice (1.3 times as slow at 192), twice as many gain nothing."""
-LONGEST_PUBLISHED_WINDOW = 15
 
 Frames = npt.NDArray[Any]
 Starts = npt.NDArray[np.int64]

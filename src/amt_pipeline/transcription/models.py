@@ -22,6 +22,9 @@ from amt_pipeline.core.values import reset_to_defaults
 BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON = 0.1, 1e-7
 """The reference's running average of 0.9 is torch's momentum of 0.1."""
 
+LONGEST_PUBLISHED_WINDOW = 15
+"""Labelled frames. Longer windows are stepped by half a window and read whole."""
+
 UNUSED_SETTINGS = {
     "onset": ("dropout",),
     "pitch_conv": ("frequency_stride",),

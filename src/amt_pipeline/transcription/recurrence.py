@@ -23,12 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from amt_pipeline.transcription import steady
-from amt_pipeline.transcription.models import RecurrentNetwork
+from amt_pipeline.transcription.models import LONGEST_PUBLISHED_WINDOW, RecurrentNetwork
 from amt_pipeline.transcription.window_maps import Rows, WindowMaps
 
 Mask = npt.NDArray[np.bool_]
-LONGEST_IN_STEPS = 15
-"""Labelled frames; the published windows have up to so many."""
 N_GATES = 4
 SIGMOIDS_FIRST = (0, 1, 3, 2)
 """Input, forget, output and cell gate in torch's weights: three neighbours have a sigmoid."""
@@ -48,7 +46,7 @@ class RecurrentHead:
     def __init__(self, network: RecurrentNetwork, length: int) -> None:
         self._network = network
         network.output = steady.SteadyLinear(network.output.weight, network.output.bias)
-        self.in_steps = length <= LONGEST_IN_STEPS and not network.output.weight.is_cuda
+        self.in_steps = length <= LONGEST_PUBLISHED_WINDOW and not network.output.weight.is_cuda
         if self.in_steps:
             self._directions = [_Direction.of(network.recurrent, backward=b) for b in (False, True)]
 

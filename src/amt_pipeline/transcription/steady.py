@@ -71,5 +71,5 @@ class SteadyLinear(nn.Linear):
 def sigmoid(logits: Tensor) -> Tensor:
     """Return the float32 sigmoid of every number."""
     flat = logits.float().flatten()
-    filled = torch.sigmoid(functional.pad(flat, (0, -len(flat) % VECTOR)))
-    return filled[: len(flat)].reshape(logits.shape)
+    found = torch.sigmoid(functional.pad(flat, (0, -len(flat) % VECTOR)))
+    return found[: len(flat)].reshape(logits.shape)
