@@ -220,3 +220,10 @@ def test_a_damaged_history_is_named(checkpoint: Path) -> None:
     write_file_list(checkpoint)
     with pytest.raises(UserError, match=r"history\.json: cannot be read"):
         load_training_state(checkpoint, *parts())
+
+
+@pytest.mark.parametrize(("name", "again"), [("best", "ranking"), ("step-0000010", "training")])
+def test_what_makes_a_damaged_checkpoint_anew(tmp_path: Path, name: str, again: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(CheckpointError, match=f"incomplete. Delete the folder and run the {again}"):
+        verify_checkpoint(tmp_path / name)

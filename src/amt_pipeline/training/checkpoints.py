@@ -133,6 +133,8 @@ def verify_checkpoint(folder: Path) -> dict[str, str]:
     """
     folder = Path(folder)
     remedy = "Delete the folder and run the training again; it resumes from the one before"
+    if not _NAME.fullmatch(folder.name):  # a copy of the chosen one
+        remedy = "Delete the folder and run the ranking again, which copies the checkpoint anew"
     if not folder.is_dir():
         raise CheckpointError(folder, "no such checkpoint")
     if not (folder / LIST_FILE).is_file():
